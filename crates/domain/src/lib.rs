@@ -1,0 +1,34 @@
+//! The rules of Signpost: pure functions and values.
+//!
+//! Nothing here is async, does I/O, reads a clock or makes randomness: whatever a rule needs to
+//! know (the time, jitter, an id) is an argument. So each rule can be tested as a table.
+//!
+//! In the order in which an event meets them: [`json`] makes the published body canonical,
+//! [`catalogue`] knows the event types, [`pattern`] and [`filter`] say which [`webhook`]s want
+//! it, [`format`] renders its bodies, [`signature`] signs them, [`schedule`] decides what follows
+//! an [`attempt`], [`breaker`] how much a failing webhook is asked.
+
+pub mod access;
+pub mod attempt;
+pub mod breaker;
+pub mod catalogue;
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod format;
+pub mod header;
+pub mod id;
+pub mod json;
+pub mod nearest;
+pub mod pattern;
+pub mod replay;
+pub mod schedule;
+pub mod seal;
+pub mod signature;
+pub mod time;
+pub mod webhook;
+
+pub use id::{
+    ApiKeyId, DeliveryId, EventId, EventKey, ReplayId, UserId, WebhookId, WorkspaceId,
+};
+pub use time::Timestamp;
