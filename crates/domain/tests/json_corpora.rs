@@ -1,6 +1,8 @@
 //! The canonical form against recorded inputs and outputs. Each test is skipped, saying so, where
 //! the corpora are not beside the project.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -142,13 +144,15 @@ fn the_parsing_suite_is_accepted_and_refused_as_its_names_say() {
     assert!(seen > 100, "the suite has {seen} files");
 }
 
+type Check = fn(&JsonError) -> bool;
+
 /// What the suite leaves open, decided here: see each line.
 #[test]
 fn the_parsing_suite_s_open_cases_are_decided() {
     let Some(path) = corpus("json-test-suite/parsing") else {
         return;
     };
-    let cases: [(&str, fn(&JsonError) -> bool); 5] = [
+    let cases: [(&str, Check); 5] = [
         (
             "i_number_huge_exp.json",
             |error| matches!(error, JsonError::UnsafeNumber { why, .. } if *why == Unsafe::Overflow),

@@ -9,6 +9,7 @@
 //! print of it. An object is put in order at its end, and only if one of its keys was out of
 //! place or two prints were alike.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::case;
@@ -37,10 +38,8 @@ struct Object {
     body: usize,
     /// Its first entry in `members` and `prints`.
     first: usize,
-    /// What the next array index must reach to be in order.
+    /// What the next array index must reach to be in order; none can after another kind of key.
     index_min: u64,
-    /// It has a key that is not an array index.
-    named: bool,
     /// A key is out of place.
     disordered: bool,
     /// Two keys may be the same.
@@ -60,10 +59,14 @@ pub(super) struct Scratch {
     body: Vec<u8>,
 }
 
-/// A member that stays: its rank among all, and which member's text to take.
+/// A member that stays.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
+    /// The array index that its key is, or what is above them all.
+    index: u64,
+    /// Its place among the published members.
     rank: usize,
+    /// The member whose text to take.
     member: usize,
 }
 
@@ -173,10 +176,10 @@ impl Sink for Writer<'_> {
         if inside.first().is_some_and(u8::is_ascii_digit)
             && let Some(index) = array_index(inside)
         {
-            open.disordered |= open.named || index < open.index_min;
-            open.index_min = index + 1;
+            open.disordered |= index < open.index_min;
+            open.index_min = open.index_min.max(index + 1);
         } else {
-            open.named = true;
+            open.index_min = u64::MAX;
             open.renamed |= self.style.snake_case && case::differs(inside);
         }
         let before = &self.scratch.prints[open.first..];
@@ -247,11 +250,17 @@ impl Scratch {
         let members = &self.members[object.first..];
         let key = |member: usize| &out[members[member].from..members[member].key_end];
 
+        let kept = |member: usize| {
+            let quoted = key(member);
+            let index = array_index(&quoted[1..quoted.len() - 1]);
+            Kept {
+                index: index.unwrap_or(u64::MAX),
+                rank: member,
+                member,
+            }
+        };
         self.order.clear();
-        self.order.extend((0..members.len()).map(|member| Kept {
-            rank: member,
-            member,
-        }));
+        self.order.extend((0..members.len()).map(kept));
         if object.suspect {
             self.order
                 .sort_unstable_by_key(|kept| (key(kept.member), kept.rank));
@@ -262,21 +271,17 @@ impl Scratch {
                 }
                 same
             });
-            self.order.sort_unstable_by_key(|kept| kept.rank);
         }
-        if object.disordered {
-            self.order.sort_unstable_by_key(|kept| {
-                let quoted = key(kept.member);
-                let index = array_index(&quoted[1..quoted.len() - 1]);
-                (index.unwrap_or(u64::MAX), kept.rank)
-            });
+        if object.suspect || object.disordered {
+            self.order
+                .sort_unstable_by_key(|kept| (kept.index, kept.rank));
         }
 
         let mut names = Names::default();
         if object.renamed {
             names
                 .0
-                .extend(self.order.iter().map(|it| key(it.member).to_vec()));
+                .extend(self.order.iter().map(|it| Cow::Borrowed(key(it.member))));
         }
         self.body.clear();
         for kept in &self.order {
@@ -300,9 +305,9 @@ impl Scratch {
 
 /// The quoted keys that an object has, and those it has got by renaming.
 #[derive(Default)]
-struct Names(BTreeSet<Vec<u8>>);
+struct Names<'a>(BTreeSet<Cow<'a, [u8]>>);
 
-impl Names {
+impl Names<'_> {
     /// The new name of `quoted`, unless it keeps its own because it has no other or that is taken.
     fn rename(&mut self, quoted: &[u8]) -> Option<Vec<u8>> {
         let inside = &quoted[1..quoted.len() - 1];
@@ -313,7 +318,7 @@ impl Names {
         name.push(b'"');
         case::write_snake_case(inside, &mut name);
         name.push(b'"');
-        self.0.insert(name.clone()).then_some(name)
+        self.0.insert(name.clone().into()).then_some(name)
     }
 }
 

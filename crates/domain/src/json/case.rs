@@ -1,9 +1,9 @@
-//! The snake_case view of a body, for receivers of the `agent-factory` format.
+//! The `snake_case` view of a body, for receivers of the `agent-factory` format.
 
 use super::canonical::{Scratch, Style, Writer};
 use super::{Numbers, scan};
 
-/// Canonical text with every object key in snake_case, at every depth; numbers stay as they are.
+/// Canonical text with every object key in `snake_case`, at every depth; numbers stay as they are.
 ///
 /// `agentId` becomes `agent_id`, `HTTPStatus` `http_status`, `userID` `user_id`. A key keeps its
 /// name if
@@ -40,7 +40,7 @@ pub(super) fn differs(key: &[u8]) -> bool {
         && key.iter().all(word)
 }
 
-/// Appends `key` in snake_case: a word begins at a capital that follows a small letter or a digit,
+/// Appends `key` in `snake_case`: a word begins at a capital that follows a small letter or a digit,
 /// and at the last of several capitals if a small letter follows it.
 pub(super) fn write_snake_case(key: &[u8], out: &mut Vec<u8>) {
     for (at, byte) in key.iter().enumerate() {

@@ -14,7 +14,7 @@
 //! - `canonical`: the sink that writes. Input that is canonical already is copied in whole runs;
 //!   only what differs is rewritten, and an object is put in order only if it needs it.
 //! - `number`, `text`: numbers and strings, both for published JSON and for bodies of our own.
-//! - `case`: the snake_case view of a body.
+//! - `case`: the `snake_case` view of a body.
 //! - `error`: what is wrong with the input, where, and at which path.
 //!
 //! Not here: JSON Schema, pointers, values as a tree. Nothing here keeps or interprets a document.
@@ -151,7 +151,7 @@ impl Canonical {
         self.0
     }
 
-    /// The same with every key in snake_case: see [`snake_case_keys`].
+    /// The same with every key in `snake_case`: see [`snake_case_keys`].
     #[must_use]
     pub fn snake_case(&self) -> Self {
         Self(snake_case_keys(&self.0).into())

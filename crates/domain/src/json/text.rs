@@ -84,8 +84,8 @@ fn plain_end(bytes: &[u8], mut pos: usize) -> usize {
     while let Some(chunk) = bytes.get(pos..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
         let control = word.wrapping_sub(EACH * 0x20);
-        let quote = (word ^ (EACH * b'"' as u64)).wrapping_sub(EACH);
-        let backslash = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+        let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
+        let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
         let marks = (control | quote | backslash) & !word & (EACH * 0x80);
         if marks != 0 {
             return pos + (marks.trailing_zeros() / 8) as usize;
@@ -98,16 +98,30 @@ fn plain_end(bytes: &[u8], mut pos: usize) -> usize {
     pos
 }
 
+/// The value of each byte as a hex digit, [`NO_DIGIT`] for the others.
+const HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+const NO_DIGIT: u8 = 0xff;
+
 /// The UTF-16 unit of the escape `\uXXXX` at `pos`.
+#[inline]
 fn hex_unit(bytes: &[u8], pos: usize) -> Option<u16> {
-    if bytes.get(pos..pos + 2) != Some(br"\u") {
+    let [b'\\', b'u', digits @ ..] = bytes.get(pos..)?.first_chunk::<6>()? else {
+        return None;
+    };
+    let [a, b, c, d] = digits.map(|digit| HEX[usize::from(digit)]);
+    if (a | b | c | d) & 0xf0 != 0 {
         return None;
     }
-    let mut unit = 0;
-    for digit in bytes.get(pos + 2..pos + 6)? {
-        unit = unit << 4 | char::from(*digit).to_digit(16)?;
-    }
-    u16::try_from(unit).ok()
+    Some(u16::from_be_bytes([a << 4 | b, c << 4 | d]))
 }
 
 /// What an escape stands for.
@@ -128,13 +142,13 @@ fn unescape(bytes: &[u8], pos: usize) -> (Escaped, usize) {
         b't' => '\t',
         b'u' => {
             let first = hex_unit(bytes, pos).expect("the scan has checked the digits");
+            if let Some(character) = char::from_u32(u32::from(first)) {
+                return (Escaped::Character(character), pos + 6);
+            }
             let second = hex_unit(bytes, pos + 6);
             let pair = [first, second.unwrap_or_default()];
-            // The first of the two decoded: a pair yields one character, a lone half an error.
             return match char::decode_utf16(pair).next() {
-                Some(Ok(character)) => (Escaped::Character(character), {
-                    pos + 6 * character.len_utf16()
-                }),
+                Some(Ok(character)) => (Escaped::Character(character), pos + 12),
                 _ => (Escaped::Lone(first), pos + 6),
             };
         }
@@ -227,7 +241,5 @@ fn write_escape(byte: u8, out: &mut Vec<u8>) {
 fn write_unit(unit: u16, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(br"\u");
-    for shift in [12, 8, 4, 0] {
-        out.push(DIGITS[usize::from(unit >> shift & 0xf)]);
-    }
+    out.extend([12, 8, 4, 0].map(|shift| DIGITS[usize::from(unit >> shift & 0xf)]));
 }
