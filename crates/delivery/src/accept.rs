@@ -1,0 +1,248 @@
+//! Takes events in: on disk with their deliveries before the publisher hears of it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use domain::{
+    DeliveryId, EventId, EventKey, Timestamp, WorkspaceId,
+    event::{Event, EventType, HOPS_MAX},
+};
+use store::{Accepted, Lease, NewEvent, StoreError};
+
+use crate::{
+    Pipeline, Shared,
+    fan_out::{Loaded, Planned},
+    lane::{Lane, Ready},
+};
+
+/// An event as a publisher gives it; syntax already checked.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// What kind of thing happened.
+    pub event_type: EventType,
+    /// The payload as canonical JSON ([`domain::json`]).
+    pub data: Bytes,
+    /// The publisher's own id: the same id again is the same event.
+    pub id: Option<EventId>,
+    /// When it happened; now, where it isn't said.
+    pub timestamp: Option<Timestamp>,
+    /// How many Signposts it has passed through before this one.
+    pub hops: u8,
+    /// The request's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+}
+
+/// What a publisher is told once the event is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id (the first one's, for a duplicate).
+    pub id: EventId,
+    /// The store's key of it.
+    pub key: EventKey,
+    /// Whether it had been accepted before; nothing was stored then.
+    pub duplicate: bool,
+    /// How many deliveries were made.
+    pub deliveries: usize,
+    /// When it happened.
+    pub timestamp: Timestamp,
+}
+
+/// Why an event was not accepted; nothing of it, or of its batch, was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It has passed through too many Signposts.
+    #[error("the event has passed through {hops} Signposts, the most is {HOPS_MAX}: webhooks seem to form a loop")]
+    Loop {
+        /// Which of the batch.
+        index: usize,
+        /// How many.
+        hops: u8,
+    },
+    /// Its type's schema is enforced, and it does not fit.
+    #[error("the data does not fit the schema of `{event_type}`")]
+    Schema {
+        /// Which of the batch.
+        index: usize,
+        /// The type.
+        event_type: EventType,
+        /// Where and why: paths within `data`.
+        violations: Vec<(String, String)>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Pipeline {
+    /// Stores an event and its deliveries, starts those that may start, and answers.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; nothing was stored.
+    pub async fn accept(&self, workspace: WorkspaceId, publish: Publish) -> Result<Receipt, AcceptError> {
+        let mut receipts = self.accept_batch(workspace, vec![publish]).await?;
+        Ok(receipts.pop().expect("one receipt for one event"))
+    }
+
+    /// Stores many events in one transaction, in order.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; nothing of the batch was stored.
+    pub async fn accept_batch(&self, workspace: WorkspaceId, batch: Vec<Publish>) -> Result<Vec<Receipt>, AcceptError> {
+        let shared = &self.shared;
+        for (index, publish) in batch.iter().enumerate() {
+            shared.check(workspace, index, publish)?;
+        }
+        let now = shared.now();
+        let mut underway = Underway::new(shared, batch.len());
+        let mut events = Vec::with_capacity(batch.len());
+        for publish in batch {
+            let (new_event, planned) = shared.plan_event(workspace, publish, now);
+            underway.planned.push((new_event.event.clone(), planned));
+            events.push(new_event);
+        }
+        let result = shared.store.accept(events).await;
+        Ok(underway.commit(result?))
+    }
+}
+
+impl Shared {
+    fn check(&self, workspace: WorkspaceId, index: usize, publish: &Publish) -> Result<(), AcceptError> {
+        if publish.hops > HOPS_MAX {
+            return Err(AcceptError::Loop { index, hops: publish.hops });
+        }
+        let Some(known) = self.subscriptions.known_type(workspace, publish.event_type.as_str()) else {
+            return Ok(());
+        };
+        let Some(schema) = &known.enforced else { return Ok(()) };
+        let value = serde_json::from_slice(&publish.data).unwrap_or(serde_json::Value::Null);
+        let violations = schema.validate(&value);
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(AcceptError::Schema {
+            index,
+            event_type: publish.event_type.clone(),
+            violations: violations.into_iter().map(|v| (v.path, v.message)).collect(),
+        })
+    }
+
+    /// The record of an event and its deliveries, places in memory reserved.
+    pub(crate) fn plan_event(
+        &self,
+        workspace: WorkspaceId,
+        publish: Publish,
+        now: Timestamp,
+    ) -> (NewEvent, Vec<Planned>) {
+        let key = EventKey::new(self.edge.ids.next_id());
+        let id_given = publish.id.is_some();
+        let event = Event {
+            workspace,
+            key,
+            id: publish.id.unwrap_or_else(|| EventId::from_key(key)),
+            event_type: publish.event_type,
+            timestamp: publish.timestamp.unwrap_or(now),
+            accepted_at: now,
+            data: publish.data,
+            hops: publish.hops,
+        };
+        let planned = self.fan_out(&event);
+        let deliveries = planned.iter().map(|planned| planned.delivery).collect();
+        let new_event = NewEvent { event, id_given, idempotency_key: publish.idempotency_key, deliveries };
+        (new_event, planned)
+    }
+}
+
+/// Events whose commit is under way. If the publisher hangs up meanwhile (or the commit fails),
+/// nobody knows here whether it happened: then what was to be held is given to the disk, behind
+/// the commit in the store's queue, so that nothing is left held by nobody.
+pub(crate) struct Underway<'a> {
+    shared: &'a Arc<Shared>,
+    pub planned: Vec<(Event, Vec<Planned>)>,
+}
+
+impl<'a> Underway<'a> {
+    pub fn new(shared: &'a Arc<Shared>, events: usize) -> Self {
+        Self { shared, planned: Vec::with_capacity(events) }
+    }
+
+    /// Hands what was stored to the lanes.
+    pub fn commit(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
+        let planned = std::mem::take(&mut self.planned);
+        planned
+            .into_iter()
+            .zip(accepted)
+            .map(|((event, planned), accepted)| self.shared.committed(event, planned, accepted))
+            .collect()
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        for (event, planned) in self.planned.drain(..) {
+            for planned in planned {
+                let lane = &planned.endpoint.lane;
+                if planned.delivery.held {
+                    lane.unreserve();
+                    self.shared.ready.fetch_sub(1, Ordering::Relaxed);
+                    let held = (event.workspace, planned.delivery.id, self.shared.store.lease());
+                    self.shared.give_back_ids(lane, vec![held]);
+                } else {
+                    self.shared.look_later(lane);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn committed(self: &Arc<Self>, event: Event, planned: Vec<Planned>, accepted: Accepted) -> Receipt {
+        let timestamp = event.timestamp;
+        if let Accepted::Duplicate { key, id } = accepted {
+            for planned in planned.into_iter().filter(|planned| planned.delivery.held) {
+                planned.endpoint.lane.unreserve();
+                self.ready.fetch_sub(1, Ordering::Relaxed);
+            }
+            return Receipt { id, key, duplicate: true, deliveries: 0, timestamp };
+        }
+        self.metrics.accepted.inc();
+        self.listeners.tell(self, &event);
+        let receipt = Receipt {
+            id: event.id.clone(),
+            key: event.key,
+            duplicate: false,
+            deliveries: planned.len(),
+            timestamp,
+        };
+        if planned.is_empty() {
+            return receipt;
+        }
+        let created_at = event.accepted_at;
+        let loaded = Arc::new(Loaded::new(event, self));
+        for Planned { delivery, endpoint } in planned {
+            let lane = &endpoint.lane;
+            if delivery.held {
+                lane.push_reserved(fresh(delivery.id, created_at, &loaded, self.store.lease()));
+            } else {
+                lane.leave_on_disk();
+            }
+            self.kick(lane);
+        }
+        receipt
+    }
+
+    /// Has the lane look at the disk a moment from now, when a commit of unknown fate is through.
+    fn look_later(&self, lane: &Arc<Lane>) {
+        self.set_alarm(lane, self.now() + std::time::Duration::from_secs(1));
+    }
+}
+
+fn fresh(delivery: DeliveryId, created_at: Timestamp, event: &Arc<Loaded>, lease: Lease) -> Ready {
+    Ready {
+        delivery,
+        attempts: 0,
+        created_at,
+        not_before: Timestamp::default(),
+        event: Arc::clone(event),
+        lease,
+    }
+}

@@ -1,0 +1,46 @@
+//! Retention: what is finished and old is removed, in small steps between which deliveries run.
+
+use std::{sync::Arc, time::Duration};
+
+use store::StoreError;
+
+use crate::{Pipeline, Shared};
+
+/// How many events one step removes.
+const STEP: usize = 200;
+/// The pause between steps.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long ids and `Idempotency-Key`s deduplicate at least.
+const KEYS_KEPT: Duration = Duration::from_secs(48 * 3600);
+
+impl Pipeline {
+    /// Removes everything that is due for removal now.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn prune(&self) -> Result<(), StoreError> {
+        prune(&self.shared).await
+    }
+}
+
+pub(crate) async fn run(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(shared.settings.prune_every).await;
+        if let Err(error) = prune(&shared).await {
+            tracing::warn!(%error, "failed to remove what is past its retention; trying again later");
+        }
+    }
+}
+
+async fn prune(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let now = shared.now();
+    while shared.store.bury_orphans(now, STEP).await? == STEP {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let before = now.before(shared.settings.retention);
+    let keys_before = now.before(shared.settings.retention.max(KEYS_KEPT));
+    while shared.store.prune(before, keys_before, STEP).await?.more {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}

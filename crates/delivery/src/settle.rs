@@ -1,0 +1,201 @@
+//! Makes one attempt and records it with what follows: delivered, retried, dead; and, where the
+//! receiver is gone or has failed for days, the webhook disabled.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use domain::{
+    Timestamp,
+    attempt::Outcome,
+    delivery::Next,
+    event::EventType,
+    webhook::{DisabledReason, FAILING_MAX},
+};
+use serde_json::json;
+use store::{FinishAttempt, Finished, NewEvent, StoreError};
+
+use crate::{
+    AttemptNotice, Shared,
+    accept::Publish,
+    endpoint::Endpoint,
+    lane::{Lane, Ready},
+    send::Sent,
+};
+
+impl Shared {
+    /// Sends what is `ready` and records the end; returns once that is on disk.
+    pub(crate) async fn attempt(self: &Arc<Self>, lane: &Arc<Lane>, endpoint: &Arc<Endpoint>, ready: Ready) {
+        let event = &ready.event.event;
+        let body = ready.event.body(endpoint.webhook.config.format);
+        let sent = self.send(endpoint, event, body, ready.attempts + 1).await;
+        let now = self.now();
+        let success = sent.outcome.is_success();
+        let next = self.verdict(endpoint, &ready, &sent.outcome, now);
+        let recorded = lane.record(sent.outcome, now, self.edge.entropy.unit());
+        self.give_back(lane, recorded.given_back);
+        if let Next::RetryAt(at) = next
+            && endpoint.webhook.config.ordered
+        {
+            self.give_back(lane, lane.hold_until(at));
+        }
+        let gone = sent.outcome.is_gone();
+        let finish = FinishAttempt {
+            workspace: lane.workspace,
+            delivery: ready.delivery,
+            webhook: lane.webhook,
+            lease: ready.lease,
+            attempt: sent.attempt.clone(),
+            next,
+            failing_since: recorded.mark,
+        };
+        if self.finish(finish).await {
+            self.count(&ready, &sent, next, now);
+            self.tell(lane, &ready, sent, next);
+        }
+        if let Next::RetryAt(at) = next {
+            self.set_alarm(lane, at);
+        }
+        let failing = recorded.failing_since.filter(|_| !success);
+        if gone {
+            self.disable(endpoint, DisabledReason::Gone, now).await;
+        } else if failing.is_some_and(|since| now.since(since) >= FAILING_MAX) {
+            self.disable(endpoint, DisabledReason::Failing, now).await;
+        }
+    }
+
+    fn verdict(&self, endpoint: &Endpoint, ready: &Ready, outcome: &Outcome, now: Timestamp) -> Next {
+        let schedule = &endpoint.webhook.config.schedule;
+        schedule.after(ready.attempts + 1, outcome, ready.created_at, now, self.edge.entropy.unit())
+    }
+
+    /// Records an attempt's end, trying again while the disk is full or busy: the attempt was
+    /// made, so its record must not be dropped. Answers whether it was written.
+    pub(crate) async fn finish(&self, finish: FinishAttempt) -> bool {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.store.finish_attempt(finish.clone()).await {
+                Ok(Finished::Recorded) => return true,
+                Ok(Finished::LeaseLost) => {
+                    self.metrics.lease_lost.inc();
+                    tracing::warn!(delivery = %finish.delivery, "another node had taken over; its result counts");
+                    return false;
+                }
+                Err(StoreError::Closed) => return false,
+                Err(error) => {
+                    tracing::warn!(delivery = %finish.delivery, %error, "failed to record an attempt; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    fn count(&self, ready: &Ready, sent: &Sent, next: Next, now: Timestamp) {
+        let metrics = &self.metrics;
+        metrics.attempt(&sent.attempt);
+        match next {
+            Next::Delivered => {
+                metrics.delivered.inc();
+                metrics.delivery_seconds.observe(now.since(ready.created_at).as_secs_f64());
+            }
+            Next::RetryAt(_) => {
+                metrics.retries.inc();
+            }
+            Next::Dead => {
+                metrics.dead.inc();
+            }
+        }
+    }
+
+    fn tell(&self, lane: &Lane, ready: &Ready, sent: Sent, next: Next) {
+        if self.notices.receiver_count() == 0 {
+            return;
+        }
+        let event = &ready.event.event;
+        let _ = self.notices.send(Arc::new(AttemptNotice {
+            workspace: lane.workspace,
+            delivery: ready.delivery,
+            webhook: lane.webhook,
+            event_id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            number: sent.attempt.number,
+            started_at: sent.attempt.started_at,
+            duration_us: sent.attempt.duration_us,
+            status: sent.attempt.status,
+            error: sent.attempt.error,
+            next,
+        }));
+    }
+
+    /// Switches a webhook off for good, and says so in an event, in one transaction.
+    async fn disable(self: &Arc<Self>, endpoint: &Endpoint, reason: DisabledReason, now: Timestamp) {
+        let webhook = &endpoint.webhook;
+        let (code, message) = match reason {
+            DisabledReason::Gone => ("webhook.gone", "the receiver answered 410 Gone"),
+            DisabledReason::Failing => ("webhook.failing", "no attempt succeeded for five days"),
+        };
+        let (event, lanes) = self.system_warning(webhook.workspace, code, &json!({
+            "code": code,
+            "message": format!("webhook `{}` was disabled: {message}", webhook.config.name),
+            "details": { "webhookId": webhook.id, "name": webhook.config.name },
+        }), now);
+        match self.store.disable_webhook(webhook.workspace, webhook.id, reason, now, event).await {
+            Ok(true) => {
+                tracing::warn!(webhook = %webhook.id, code, "webhook disabled");
+                self.metrics.disabled.inc();
+                self.refresh(webhook.workspace, webhook.id).await;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                // The next failure tries again.
+                tracing::error!(webhook = %webhook.id, %error, "failed to disable a webhook");
+            }
+        }
+        for lane in lanes {
+            self.kick(&lane);
+        }
+    }
+
+    /// An event of the server's own, its deliveries to be taken up from disk, and their lanes.
+    fn system_warning(&self, workspace: domain::WorkspaceId, code: &str, data: &serde_json::Value, now: Timestamp) -> (NewEvent, Vec<Arc<Lane>>) {
+        tracing::debug!(code, "emitting system.warning");
+        let publish = Publish {
+            event_type: EventType::parse("system.warning").expect("a name of the catalogue"),
+            data: Bytes::from(data.to_string()),
+            id: None,
+            timestamp: None,
+            hops: 0,
+            idempotency_key: None,
+        };
+        let (mut event, planned) = self.plan_event(workspace, publish, now);
+        let lanes = planned.iter().map(|planned| Arc::clone(&planned.endpoint.lane)).collect();
+        for planned in planned.iter().filter(|planned| planned.delivery.held) {
+            planned.endpoint.lane.unreserve();
+            planned.endpoint.lane.leave_on_disk();
+            self.ready.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        for delivery in &mut event.deliveries {
+            delivery.held = false;
+        }
+        (event, lanes)
+    }
+
+    /// Reads a webhook again after a change that did not come from a person.
+    pub(crate) async fn refresh(self: &Arc<Self>, workspace: domain::WorkspaceId, id: domain::WebhookId) {
+        match self.store.webhook(workspace, id).await {
+            Ok(Some(webhook)) => {
+                let lane = self.put_webhook(webhook);
+                if self.subscriptions.endpoint(workspace, id).is_none() {
+                    self.give_back(&lane, lane.take_ready());
+                }
+                self.kick(&lane);
+            }
+            Ok(None) => {
+                if let Some(lane) = self.remove_webhook(workspace, id) {
+                    self.give_back(&lane, lane.take_ready());
+                }
+            }
+            Err(error) => tracing::error!(webhook = %id, %error, "failed to read a webhook again"),
+        }
+    }
+}
