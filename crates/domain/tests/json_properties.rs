@@ -207,11 +207,15 @@ fn collect(value: &Value, values: &mut Vec<String>) {
     match value {
         Value::Array(elements) => {
             values.push(format!("array of {}", elements.len()));
-            elements.iter().for_each(|element| collect(element, values));
+            for element in elements {
+                collect(element, values);
+            }
         }
         Value::Object(members) => {
             values.push(format!("object of {}", members.len()));
-            members.values().for_each(|member| collect(member, values));
+            for member in members.values() {
+                collect(member, values);
+            }
         }
         scalar => values.push(scalar.to_string()),
     }

@@ -130,11 +130,16 @@ fn each_kind_is_read_as_itself_only() {
     });
     result.unwrap();
     whole.finish().unwrap();
-    use Kind::{Array, Boolean, Null, Number, Object, String};
-    assert_eq!(
-        seen,
-        [String, Number, Boolean, Boolean, Null, Object, Array]
-    );
+    let kinds = [
+        Kind::String,
+        Kind::Number,
+        Kind::Boolean,
+        Kind::Boolean,
+        Kind::Null,
+        Kind::Object,
+        Kind::Array,
+    ];
+    assert_eq!(seen, kinds);
 
     let error = reader(r#"{"a":1}"#).string().unwrap_err();
     assert_eq!(
