@@ -44,13 +44,26 @@ pub trait Store: Send + Sync + 'static {
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError>;
 
     /// The event with this key.
-    async fn event(&self, workspace: WorkspaceId, key: EventKey) -> Result<Option<Event>, StoreError>;
+    async fn event(
+        &self,
+        workspace: WorkspaceId,
+        key: EventKey,
+    ) -> Result<Option<Event>, StoreError>;
 
     /// The event that receivers know by this id (the publisher's or the printed key).
-    async fn event_by_id(&self, workspace: WorkspaceId, id: &EventId) -> Result<Option<Event>, StoreError>;
+    async fn event_by_id(
+        &self,
+        workspace: WorkspaceId,
+        id: &EventId,
+    ) -> Result<Option<Event>, StoreError>;
 
     /// Events, newest first.
-    async fn events(&self, workspace: WorkspaceId, filter: EventFilter, page: Page<EventKey>) -> Result<Vec<Event>, StoreError>;
+    async fn events(
+        &self,
+        workspace: WorkspaceId,
+        filter: EventFilter,
+        page: Page<EventKey>,
+    ) -> Result<Vec<Event>, StoreError>;
 
     // --- deliveries ------------------------------------------------------------------------
 
@@ -68,30 +81,65 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives up the lease on deliveries that were claimed (or accepted as held) and not
     /// finished: they fall due at `now` for whoever claims next.
-    async fn release(&self, deliveries: Vec<(WorkspaceId, DeliveryId, Lease)>, now: Timestamp) -> Result<(), StoreError>;
+    async fn release(
+        &self,
+        deliveries: Vec<(WorkspaceId, DeliveryId, Lease)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// For webhooks with pending deliveries that nobody holds: the earliest due time of each,
     /// in order of (workspace, webhook), after `after`.
-    async fn due(&self, after: Option<(WorkspaceId, WebhookId)>, limit: usize) -> Result<Vec<Due>, StoreError>;
+    async fn due(
+        &self,
+        after: Option<(WorkspaceId, WebhookId)>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError>;
 
     /// The earliest due time among one webhook's pending deliveries that nobody holds.
-    async fn next_due(&self, workspace: WorkspaceId, webhook: WebhookId) -> Result<Option<Timestamp>, StoreError>;
+    async fn next_due(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+    ) -> Result<Option<Timestamp>, StoreError>;
 
     /// Makes one delivery pending and due at `now`, whatever state it is in, unless it is held
     /// (its attempt is running or about to). A dead one starts its schedule afresh.
-    async fn retry(&self, workspace: WorkspaceId, delivery: DeliveryId, now: Timestamp) -> Result<Retried, StoreError>;
+    async fn retry(
+        &self,
+        workspace: WorkspaceId,
+        delivery: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Retried, StoreError>;
 
     /// One delivery.
-    async fn delivery(&self, workspace: WorkspaceId, id: DeliveryId) -> Result<Option<Delivery>, StoreError>;
+    async fn delivery(
+        &self,
+        workspace: WorkspaceId,
+        id: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError>;
 
     /// Deliveries, newest first, with the type and id of their event.
-    async fn deliveries(&self, workspace: WorkspaceId, filter: DeliveryFilter, page: Page<DeliveryId>) -> Result<Vec<DeliveryRow>, StoreError>;
+    async fn deliveries(
+        &self,
+        workspace: WorkspaceId,
+        filter: DeliveryFilter,
+        page: Page<DeliveryId>,
+    ) -> Result<Vec<DeliveryRow>, StoreError>;
 
     /// A delivery's attempts, first to last.
-    async fn attempts(&self, workspace: WorkspaceId, delivery: DeliveryId) -> Result<Vec<Attempt>, StoreError>;
+    async fn attempts(
+        &self,
+        workspace: WorkspaceId,
+        delivery: DeliveryId,
+    ) -> Result<Vec<Attempt>, StoreError>;
 
     /// Counts of a webhook's deliveries and attempts since a time.
-    async fn webhook_stats(&self, workspace: WorkspaceId, webhook: WebhookId, since: Timestamp) -> Result<WebhookStats, StoreError>;
+    async fn webhook_stats(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+        since: Timestamp,
+    ) -> Result<WebhookStats, StoreError>;
 
     // --- webhooks --------------------------------------------------------------------------
 
@@ -101,21 +149,45 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces what a person set (config, headers, secrets, state, `updated_at`), if the record
     /// is still the one whose `updated_at` was `expected`; `false` if it is not, or is gone.
     /// Becoming active clears `failing_since`.
-    async fn update_webhook(&self, webhook: Webhook, expected: Timestamp) -> Result<bool, StoreError>;
+    async fn update_webhook(
+        &self,
+        webhook: Webhook,
+        expected: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Switches an active webhook off and stores the event that says so, atomically; `false` if
     /// it is not active any more.
-    async fn disable_webhook(&self, workspace: WorkspaceId, id: WebhookId, reason: DisabledReason, now: Timestamp, event: NewEvent) -> Result<bool, StoreError>;
+    async fn disable_webhook(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        reason: DisabledReason,
+        now: Timestamp,
+        event: NewEvent,
+    ) -> Result<bool, StoreError>;
 
     /// Removes a webhook, cancels its running replays; its pending deliveries are buried later
     /// ([`Store::bury_orphans`]). `false` if there is none.
-    async fn delete_webhook(&self, workspace: WorkspaceId, id: WebhookId, now: Timestamp) -> Result<bool, StoreError>;
+    async fn delete_webhook(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// One webhook.
-    async fn webhook(&self, workspace: WorkspaceId, id: WebhookId) -> Result<Option<Webhook>, StoreError>;
+    async fn webhook(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+    ) -> Result<Option<Webhook>, StoreError>;
 
     /// A workspace's webhooks, oldest first.
-    async fn webhooks(&self, workspace: WorkspaceId, page: Page<WebhookId>) -> Result<Vec<Webhook>, StoreError>;
+    async fn webhooks(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<WebhookId>,
+    ) -> Result<Vec<Webhook>, StoreError>;
 
     /// Every webhook of every workspace, for the index in memory.
     async fn all_webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
@@ -130,22 +202,41 @@ pub trait Store: Send + Sync + 'static {
     async fn create_replay(&self, replay: Replay) -> Result<Replay, StoreError>;
 
     /// One replay.
-    async fn replay(&self, workspace: WorkspaceId, id: ReplayId) -> Result<Option<Replay>, StoreError>;
+    async fn replay(
+        &self,
+        workspace: WorkspaceId,
+        id: ReplayId,
+    ) -> Result<Option<Replay>, StoreError>;
 
     /// A webhook's replays, newest first.
-    async fn replays(&self, workspace: WorkspaceId, webhook: WebhookId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError>;
+    async fn replays(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+        page: Page<ReplayId>,
+    ) -> Result<Vec<Replay>, StoreError>;
 
     /// Every running replay, oldest first.
     async fn running_replays(&self) -> Result<Vec<Replay>, StoreError>;
 
     /// The next candidates of a running replay after its cursor, in order, and the cursor behind
     /// the last of them. No candidates: it is at its end.
-    async fn replay_candidates(&self, replay: &Replay, limit: usize) -> Result<ReplayBatch, StoreError>;
+    async fn replay_candidates(
+        &self,
+        replay: &Replay,
+        limit: usize,
+    ) -> Result<ReplayBatch, StoreError>;
 
     /// Stores the deliveries made of a batch, moves the cursor and the counts, and completes the
     /// replay where the batch says so; all in one transaction, and only if the cursor still
     /// stands where the batch began (`false` otherwise).
-    async fn advance_replay(&self, replay: &Replay, batch: ReplayBatch, deliveries: Vec<NewDelivery>, now: Timestamp) -> Result<bool, StoreError>;
+    async fn advance_replay(
+        &self,
+        replay: &Replay,
+        batch: ReplayBatch,
+        deliveries: Vec<NewDelivery>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     // --- event types -----------------------------------------------------------------------
 
@@ -154,9 +245,14 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces a custom event type; `false` if there is none of that name.
     async fn update_event_type(&self, event_type: CustomEventType) -> Result<bool, StoreError>;
     /// Removes a custom event type; `false` if there is none.
-    async fn delete_event_type(&self, workspace: WorkspaceId, name: &str) -> Result<bool, StoreError>;
+    async fn delete_event_type(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<bool, StoreError>;
     /// A workspace's custom event types, by name.
-    async fn event_types(&self, workspace: WorkspaceId) -> Result<Vec<CustomEventType>, StoreError>;
+    async fn event_types(&self, workspace: WorkspaceId)
+    -> Result<Vec<CustomEventType>, StoreError>;
     /// Every custom event type of every workspace, for the index in memory.
     async fn all_event_types(&self) -> Result<Vec<CustomEventType>, StoreError>;
 
@@ -177,7 +273,12 @@ pub trait Store: Send + Sync + 'static {
     /// A workspace's members.
     async fn members(&self, workspace: WorkspaceId) -> Result<Vec<(User, Membership)>, StoreError>;
     /// Sets or removes (`None`) a member's role.
-    async fn set_role(&self, user: UserId, workspace: WorkspaceId, role: Option<domain::access::Role>) -> Result<(), StoreError>;
+    async fn set_role(
+        &self,
+        user: UserId,
+        workspace: WorkspaceId,
+        role: Option<domain::access::Role>,
+    ) -> Result<(), StoreError>;
     /// A user's memberships, by workspace.
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError>;
     /// Makes a workspace; the store gives its number.
@@ -191,21 +292,40 @@ pub trait Store: Send + Sync + 'static {
     /// A workspace's keys, newest first.
     async fn api_keys(&self, workspace: WorkspaceId) -> Result<Vec<ApiKey>, StoreError>;
     /// Revokes a key; `false` if there is none or it is revoked already.
-    async fn revoke_api_key(&self, workspace: WorkspaceId, id: ApiKeyId, now: Timestamp) -> Result<bool, StoreError>;
+    async fn revoke_api_key(
+        &self,
+        workspace: WorkspaceId,
+        id: ApiKeyId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     // --- idempotent requests ---------------------------------------------------------------
 
     /// The answer that was kept for an `Idempotency-Key` of a request other than a publish.
-    async fn kept_answer(&self, workspace: WorkspaceId, key: &str) -> Result<Option<KeptAnswer>, StoreError>;
+    async fn kept_answer(
+        &self,
+        workspace: WorkspaceId,
+        key: &str,
+    ) -> Result<Option<KeptAnswer>, StoreError>;
     /// Keeps an answer; `false` if the key is taken.
-    async fn keep_answer(&self, workspace: WorkspaceId, key: &str, answer: KeptAnswer) -> Result<bool, StoreError>;
+    async fn keep_answer(
+        &self,
+        workspace: WorkspaceId,
+        key: &str,
+        answer: KeptAnswer,
+    ) -> Result<bool, StoreError>;
 
     // --- the installation ------------------------------------------------------------------
 
     /// Removes, in one short transaction of at most `limit` events: events accepted before
     /// `before` with none of their deliveries pending, with their deliveries and attempts, and
     /// dedupe keys and kept answers made before `keys_before`.
-    async fn prune(&self, before: Timestamp, keys_before: Timestamp, limit: usize) -> Result<Pruned, StoreError>;
+    async fn prune(
+        &self,
+        before: Timestamp,
+        keys_before: Timestamp,
+        limit: usize,
+    ) -> Result<Pruned, StoreError>;
 
     /// How many deliveries are pending, and how many of them are held by this process.
     async fn queue_depth(&self) -> Result<QueueDepth, StoreError>;

@@ -306,7 +306,9 @@ pub enum StoreError {
     #[error("the store's write queue is full")]
     Busy,
     /// The database was written by a newer Signpost.
-    #[error("the database has schema version {found}, this program knows up to {known}: start the newer Signpost that wrote it, or restore a backup")]
+    #[error(
+        "the database has schema version {found}, this program knows up to {known}: start the newer Signpost that wrote it, or restore a backup"
+    )]
     Newer {
         /// What the database says.
         found: u32,

@@ -1,0 +1,64 @@
+//! The statements that run thousands of times a second, prepared once for the writer's life.
+
+use rusqlite::{Connection, Statement};
+
+/// Statements of `accept`, `finish_attempt` and of each commit.
+pub(super) struct Hot<'c> {
+    pub(super) begin: Statement<'c>,
+    pub(super) commit: Statement<'c>,
+    /// workspace, key, type, id, accepted, happened, hops, first, last, data
+    pub(super) insert_event: Statement<'c>,
+    /// workspace, id, event, webhook, due, holder, ordered, created, replay
+    pub(super) insert_delivery: Statement<'c>,
+    /// workspace, delivery, holder → last attempt, created
+    pub(super) fence: Statement<'c>,
+    /// In the order of the table's columns.
+    pub(super) insert_attempt: Statement<'c>,
+    /// workspace, delivery, state, attempts, due, finished, last attempt
+    pub(super) settle: Statement<'c>,
+    /// change
+    pub(super) add_pending: Statement<'c>,
+    /// workspace, webhook, slot, then the counts
+    pub(super) add_counts: Statement<'c>,
+}
+
+impl<'c> Hot<'c> {
+    /// Prepares all of them.
+    pub(super) fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            begin: conn.prepare("BEGIN IMMEDIATE")?,
+            commit: conn.prepare("COMMIT")?,
+            insert_event: conn.prepare(
+                "INSERT INTO events (workspace, key, type, id, accepted_ms, happened_ms, hops, first, last, data)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?,
+            insert_delivery: conn.prepare(
+                "INSERT INTO deliveries (workspace, id, event, webhook, state, attempts, due_ms, held_by, ordered,
+                                         created_ms, finished_ms, last_attempt, replay)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7, ?8, NULL, NULL, ?9)",
+            )?,
+            fence: conn.prepare(
+                "SELECT last_attempt, created_ms FROM deliveries
+                 WHERE workspace = ?1 AND id = ?2 AND state = 0 AND held_by = ?3",
+            )?,
+            insert_attempt: conn.prepare(
+                "INSERT INTO attempts (row, previous, number, started_ms, duration_us, url, status, error,
+                                       error_message, request_headers, response_headers, response_body,
+                                       response_truncated, peer, tls_not_after_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            )?,
+            settle: conn.prepare(
+                "UPDATE deliveries
+                 SET state = ?3, attempts = ?4, due_ms = ?5, held_by = 0, finished_ms = ?6, last_attempt = ?7
+                 WHERE workspace = ?1 AND id = ?2",
+            )?,
+            add_pending: conn.prepare("UPDATE installation SET pending = pending + ?1")?,
+            add_counts: conn.prepare(
+                "INSERT INTO webhook_counts (workspace, webhook, slot, made, delivered, dead, attempts, attempts_failed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET made = made + ?4, delivered = delivered + ?5, dead = dead + ?6,
+                                           attempts = attempts + ?7, attempts_failed = attempts_failed + ?8",
+            )?,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! [`Store`](crate::Store) in one SQLite file.
+//!
+//! The players: `open` prepares the file and takes the next lease, guarded by `lock`; the
+//! `writer` thread gathers transitions into group commits (`hot` and `tally` make that cheap);
+//! `readers` answer look-ups from connections of their own; `checkpoint` keeps the write-ahead
+//! log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
+//! `attempts`, `deliveries`, `webhooks`, `replays`, `event_types`, `access`, `answers`,
+//! `retention`, `stats`; how values stand in columns, in `row`.
+//!
+//! The file belongs to one process as long as that lives, so what it holds never expires. A
+//! lease is the number of times that the file was opened: what an earlier process held is free
+//! the moment the file is opened again, with nothing to be rewritten.
+
+mod access;
+mod answers;
+mod attempts;
+mod checkpoint;
+mod deliveries;
+mod due;
+mod event_types;
+mod events;
+mod hot;
+mod lock;
+mod open;
+mod readers;
+mod replays;
+mod retention;
+mod row;
+mod stats;
+mod store;
+mod tally;
+mod webhooks;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use domain::Timestamp;
+use parking_lot::Mutex;
+
+use crate::{CommitObserver, StoreError};
+
+/// How a file is opened.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// The time now, for what is made at the first opening.
+    pub now: Timestamp,
+    /// Told of every commit.
+    pub observer: Arc<dyn CommitObserver>,
+    /// Bytes of a page of a new file: a power of two from 512 to 65,536; measurements set it,
+    /// otherwise it is the store's choice.
+    pub page_bytes: Option<u32>,
+    /// The most pages that the database may have: lets tests fill the disk.
+    pub pages_max: Option<u32>,
+}
+
+impl SqliteOptions {
+    /// Opened at `now`, nobody told of commits.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            observer: Arc::new(Unobserved),
+            page_bytes: None,
+            pages_max: None,
+        }
+    }
+}
+
+struct Unobserved;
+
+impl CommitObserver for Unobserved {
+    fn committed(&self, _transitions: usize, _took: Duration) {}
+}
+
+/// The store in one SQLite file.
+///
+/// If a transition panics, nothing of its batch is committed, whoever waited is told, and every
+/// later transition is refused with [`StoreError::Failed`]; look-ups go on. The process should
+/// then end and be started anew.
+pub struct SqliteStore {
+    path: PathBuf,
+    epoch: i64,
+    readers: readers::Readers,
+    writer: Option<writer::Writer>,
+    lock: Mutex<Option<lock::FileLock>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`; makes it, and its folder, where they are missing, readable
+    /// for their owner only.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::Newer`] if a newer
+    /// Signpost wrote it, [`StoreError::Failed`] if it is no Signpost database or cannot be read
+    /// or written.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        open::make_folder(path)?;
+        let lock = lock::FileLock::take(path)?;
+        open::make_file(path)?;
+        let opened = open::open(path, &options)?;
+        let epoch = opened.epoch;
+        let writer = writer::Writer::start(writer::Start {
+            conn: opened.conn,
+            epoch,
+            pending: opened.pending,
+            next_attempt: opened.next_attempt,
+            observer: options.observer,
+            checkpoints: checkpoint::Checkpoints::start(path)?,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            epoch,
+            readers: readers::Readers::new(path.to_owned()),
+            writer: Some(writer),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Waits until what is queued is committed, so that the lock is not given up before.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.join();
+        }
+    }
+}
