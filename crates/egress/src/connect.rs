@@ -123,6 +123,7 @@ fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
     use parking_lot::Mutex;
@@ -176,7 +177,9 @@ mod tests {
         let (dialer, _listener) = Scripted::new().await;
         let policy = AddressPolicy::public_only();
         let refused = [at("8.8.8.8:3"), at("8.8.4.4:3")];
-        let failure = connect(&dialer, &policy, &refused, LIMIT).await.unwrap_err();
+        let failure = connect(&dialer, &policy, &refused, LIMIT)
+            .await
+            .unwrap_err();
         assert_eq!(failure.class, ErrorClass::Connect);
         assert!(failure.message.contains("8.8.4.4:3"), "{}", failure.message);
 

@@ -12,25 +12,25 @@
 //!   fails before a single byte came back, it is sent once more on a fresh connection, within the
 //!   same deadline. Nothing else is retried here.
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
-use http_body::Body as _;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::Egress;
-use crate::error::{ErrorClass, ExchangeError, Failure, find};
+use crate::body::{Collected, ResponseBody};
+use crate::error::{ErrorClass, ExchangeError, Failure};
 use crate::http1::Unanswered;
-use crate::pool::{Connection, Pool};
+use crate::pool::Connection;
 use crate::target::Target;
 use crate::wire::Facts;
 
@@ -40,12 +40,8 @@ pub const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Default for [`Outgoing::timeout`]: 10 s.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body beyond the cap is read and thrown away to keep the connection, if its
-/// length is known.
-const DRAINED_BYTES_MAX: u64 = 64 * 1024;
-
 /// A request to make.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// Where to.
     pub target: Target,
@@ -77,7 +73,7 @@ impl Outgoing {
 }
 
 /// A response, whatever its status.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Exchange {
     /// 101 or 200 to 599.
     pub status: StatusCode,
@@ -101,23 +97,32 @@ pub struct Exchange {
     pub connection_reused: bool,
 }
 
-/// A response whose body is read piece by piece. Dropping it closes the connection (HTTP/1.1) or
-/// cancels the stream (HTTP/2).
-pub struct Streaming {
-    /// 101 or 200 to 599.
-    pub status: StatusCode,
-    /// As received.
-    pub headers: HeaderMap,
-    /// The address that was dialled.
-    pub peer: SocketAddr,
-    /// When the receiver's certificate expires, Unix seconds.
-    pub tls_not_after: Option<i64>,
-    /// HTTP/1.0, 1.1 or 2.
-    pub http_version: Version,
-    /// Whether an earlier exchange had opened the connection.
-    pub connection_reused: bool,
-    body: Option<ResponseBody>,
-    started: Instant,
+/// Without headers and body: they hold signatures and data that belong in no log.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("target", &self.target)
+            .field("method", &self.method)
+            .field("body_bytes", &self.body.len())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without headers and body, as for [`Outgoing`].
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .field("body_truncated", &self.body_truncated)
+            .field("body_error", &self.body_error)
+            .field("peer", &self.peer)
+            .field("http_version", &self.http_version)
+            .field("duration", &self.duration)
+            .field("connection_reused", &self.connection_reused)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Egress {
@@ -163,30 +168,8 @@ impl Egress {
         })
     }
 
-    /// Makes a request and returns once the response's head is there; [`Outgoing::timeout`]
-    /// covers that much, and [`Outgoing::response_body_bytes_max`] is not used. What the body may
-    /// cost in time and bytes is up to the caller of [`Streaming::chunk`].
-    ///
-    /// # Errors
-    /// As [`Egress::exchange`].
-    pub async fn stream(&self, outgoing: Outgoing) -> Result<Streaming, ExchangeError> {
-        let started = Instant::now();
-        let deadline = pin!(tokio::time::sleep(outgoing.timeout));
-        let answer = self.answer(outgoing, deadline, started).await?;
-        Ok(Streaming {
-            status: answer.head.status,
-            headers: answer.head.headers,
-            peer: answer.facts.peer,
-            tls_not_after: answer.facts.tls_not_after,
-            http_version: answer.head.version,
-            connection_reused: answer.reused,
-            body: Some(answer.body),
-            started,
-        })
-    }
-
     /// Up to the response's head, with the deadline and the error's facts.
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         mut outgoing: Outgoing,
         deadline: Pin<&mut Sleep>,
@@ -212,14 +195,9 @@ impl Egress {
     }
 
     /// Sends on a pooled connection or a fresh one, and once more if the pooled one was dead.
-    async fn send(
-        &self,
-        outgoing: &Outgoing,
-        progress: &mut Progress,
-    ) -> Result<Answer, Failure> {
+    async fn send(&self, outgoing: &Outgoing, progress: &mut Progress) -> Result<Answer, Failure> {
         let key = outgoing.target.key();
-        let pooled =
-            std::future::poll_fn(|cx| Poll::Ready(self.parts.pool.take(key, cx))).await;
+        let pooled = std::future::poll_fn(|cx| Poll::Ready(self.parts.pool.take(key, cx))).await;
         if let Some(connection) = pooled {
             match self.send_on(connection, outgoing, progress, true).await {
                 Err(unanswered) if unanswered.silent => {}
@@ -227,7 +205,8 @@ impl Egress {
             }
         }
         progress.peer = None;
-        let fresh = self.open(&outgoing.target, progress).await?;
+        // Boxed: a handshake's state is large, and most exchanges find a connection open.
+        let fresh = Box::pin(self.open(&outgoing.target, progress)).await?;
         self.send_on(fresh, outgoing, progress, false)
             .await
             .map_err(|unanswered| unanswered.failure)
@@ -283,41 +262,6 @@ impl Egress {
     }
 }
 
-impl Streaming {
-    /// The next piece of the body; `None` at its end. `idle` bounds the wait for this piece.
-    ///
-    /// # Errors
-    /// `Timeout` if nothing came within `idle`, `Reset` or `Body` if the body broke. There is
-    /// nothing more to read after an error.
-    pub async fn chunk(&mut self, idle: Duration) -> Result<Option<Bytes>, ExchangeError> {
-        let Some(body) = &mut self.body else {
-            return Ok(None);
-        };
-        let deadline = pin!(tokio::time::sleep(idle));
-        let failure = match within(deadline, body.chunk()).await {
-            Ok(Some(Ok(chunk))) => return Ok(Some(chunk)),
-            Ok(None) => {
-                if let Some(body) = self.body.take() {
-                    body.finish();
-                }
-                return Ok(None);
-            }
-            Ok(Some(Err(error))) => body_failure(&error),
-            Err(Late) => Failure::new(
-                ErrorClass::Timeout,
-                format!("nothing more of the body within {idle:?}"),
-            ),
-        };
-        self.body = None;
-        Err(ExchangeError {
-            class: failure.class,
-            message: failure.message,
-            peer: Some(self.peer),
-            duration: self.started.elapsed(),
-        })
-    }
-}
-
 /// How far an exchange has come: what a deadline's message and an error's peer are made from.
 #[derive(Default)]
 pub(crate) struct Progress {
@@ -346,142 +290,11 @@ impl Phase {
 }
 
 /// A response's head with its body still on the wire.
-struct Answer {
-    head: http::response::Parts,
-    facts: Facts,
-    reused: bool,
-    body: ResponseBody,
-}
-
-/// The body of a response together with the connection that carries it.
-struct ResponseBody {
-    incoming: Incoming,
-    connection: Connection,
-    pool: Arc<Pool>,
-    key: Arc<str>,
-}
-
-/// What was read of a body.
-#[derive(Default)]
-struct Collected {
-    /// The first piece as hyper's buffer holds it: mostly the only one.
-    first: Bytes,
-    rest: BytesMut,
-    truncated: bool,
-    error: Option<String>,
-    /// Whether the body was read to its end, so that the connection can be used again.
-    complete: bool,
-}
-
-impl Collected {
-    fn len(&self) -> usize {
-        if self.rest.is_empty() {
-            self.first.len()
-        } else {
-            self.rest.len()
-        }
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        if self.len() == 0 {
-            self.first = chunk;
-        } else {
-            if self.rest.is_empty() {
-                self.rest.extend_from_slice(&self.first);
-            }
-            self.rest.extend_from_slice(&chunk);
-        }
-    }
-
-    fn bytes(&mut self) -> Bytes {
-        if self.rest.is_empty() {
-            std::mem::take(&mut self.first)
-        } else {
-            std::mem::take(&mut self.rest).freeze()
-        }
-    }
-}
-
-impl ResponseBody {
-    /// Reads up to `cap` bytes, and on to the end if little enough is left.
-    async fn collect(&mut self, cap: usize, collected: &mut Collected) {
-        while let Some(chunk) = self.chunk().await {
-            match chunk {
-                Ok(mut chunk) => {
-                    let room = cap - collected.len();
-                    if chunk.len() > room {
-                        chunk.truncate(room);
-                        collected.truncated = true;
-                    }
-                    if !chunk.is_empty() {
-                        collected.push(chunk);
-                    }
-                }
-                Err(error) => {
-                    collected.truncated = true;
-                    collected.error = Some(body_failure(&error).message);
-                    return;
-                }
-            }
-            if collected.truncated {
-                let left = self.incoming.size_hint().exact();
-                if left.is_none_or(|left| left > DRAINED_BYTES_MAX) {
-                    return;
-                }
-            }
-        }
-        collected.complete = true;
-    }
-
-    /// The next piece of data; `None` at the end. Trailers are dropped.
-    async fn chunk(&mut self) -> Option<Result<Bytes, hyper::Error>> {
-        loop {
-            if self.incoming.is_end_stream() {
-                return None;
-            }
-            let frame = std::future::poll_fn(|cx| match &mut self.connection {
-                Connection::Http1(http1) => http1.poll_frame(&mut self.incoming, cx),
-                Connection::Http2(_) => Pin::new(&mut self.incoming).poll_frame(cx),
-            });
-            match frame.await?.map(http_body::Frame::into_data) {
-                Ok(Ok(data)) => return Some(Ok(data)),
-                Ok(Err(_trailers)) => {}
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    /// Puts the connection back, if it can be used again. The body must have been read to its end.
-    fn finish(self) {
-        let Self {
-            incoming,
-            connection,
-            pool,
-            key,
-        } = self;
-        // The connection is not ready for the next request while somebody holds the body.
-        drop(incoming);
-        if let Connection::Http1(mut http1) = connection {
-            // Nobody is to be woken for an idle connection, and this task's memory need not be
-            // kept for it.
-            let mut cx = Context::from_waker(Waker::noop());
-            if http1.poll_usable(&mut cx) {
-                pool.give_back(&key, http1);
-            }
-        }
-    }
-}
-
-fn body_failure(error: &hyper::Error) -> Failure {
-    if let Some(io) = find::<std::io::Error>(error) {
-        let class = match io.kind() {
-            // How hyper reports chunks it cannot parse.
-            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => ErrorClass::Body,
-            _ => ErrorClass::Reset,
-        };
-        return Failure::new(class, format!("the body broke off: {io}"));
-    }
-    Failure::new(ErrorClass::Reset, format!("the body broke off: {error}"))
+pub(crate) struct Answer {
+    pub(crate) head: http::response::Parts,
+    pub(crate) facts: Facts,
+    pub(crate) reused: bool,
+    pub(crate) body: ResponseBody,
 }
 
 /// Headers that describe the connection or are never sent, whoever asks for them.
@@ -509,9 +322,15 @@ fn http1_request(outgoing: &Outgoing) -> Request<Full<Bytes>> {
     *request.method_mut() = outgoing.method.clone();
     *request.uri_mut() = outgoing.target.origin_form().clone();
     *request.headers_mut() = outgoing.headers.clone();
-    request
-        .headers_mut()
-        .insert(header::HOST, outgoing.target.host_header().clone());
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, outgoing.target.host_header().clone());
+    // hyper frames every body but an empty one, and some servers ask for a length then too
+    // (RFC 9110 §8.6).
+    if outgoing.body.is_empty()
+        && [Method::POST, Method::PUT, Method::PATCH].contains(&outgoing.method)
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     request
 }
 
@@ -525,14 +344,17 @@ fn http2_request(outgoing: &Outgoing) -> Request<Full<Bytes>> {
 }
 
 /// The deadline passed first.
-struct Late;
+pub(crate) struct Late;
 
 /// Runs `future` until `deadline`.
 ///
 /// Unlike `tokio::time::timeout` it takes a timer that several phases share. The clock is read
 /// as well as the timer: a future that is always ready for more work uses up the task's budget,
 /// and a timer polled after that would never fire.
-async fn within<F: Future>(mut deadline: Pin<&mut Sleep>, future: F) -> Result<F::Output, Late> {
+pub(crate) async fn within<F: Future>(
+    mut deadline: Pin<&mut Sleep>,
+    future: F,
+) -> Result<F::Output, Late> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use crate::error::Failure;
 use crate::wire::{Facts, Received, Wire};
 
-/// Bounds hyper's read buffer, and with it the response's head. (The number of headers is bounded
-/// by hyper's default of 100.)
+/// Bounds the response's head, and the read buffer. (The number of headers is bounded by hyper's
+/// default of 100.)
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection that carries one exchange at a time.
@@ -49,6 +49,7 @@ impl Http1 {
         let received = wire.received();
         let (send, work) = Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
             // A header that no parser accepts says nothing about whether the receiver took the
             // event: it is skipped, and the status decides.
             .ignore_invalid_headers_in_responses(true)

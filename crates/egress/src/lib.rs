@@ -8,7 +8,8 @@
 //! - `pool`, `http1`, `http2`: connections kept between exchanges.
 //! - [`Resolve`] ([`resolve`]), [`Dial`] ([`connect`]), `tls`, `open`: how a fresh connection is
 //!   made. Resolver and dialer are traits, so that tests need no network.
-//! - [`Egress::exchange`] ([`exchange`]): one request, one response, one deadline, a capped body.
+//! - [`Egress::exchange`] ([`exchange`]): one request, one response, one deadline, a capped body
+//!   (`body`). [`Egress::stream`] ([`stream`]) reads the body piece by piece instead.
 //!
 //! Deliberately absent: redirects, proxies from the environment, decompression, cookies,
 //! authentication, retries beyond the one for a dead kept-alive connection, and any knowledge of
@@ -17,6 +18,7 @@
 //! Durations are measured and timeouts run on tokio's clock; the wall clock is read only by the
 //! certificate check inside rustls.
 
+mod body;
 pub mod connect;
 mod error;
 pub mod exchange;
@@ -26,6 +28,7 @@ mod open;
 pub mod policy;
 mod pool;
 pub mod resolve;
+pub mod stream;
 pub mod target;
 mod tls;
 mod wire;
@@ -39,9 +42,10 @@ use rustls_pki_types::pem::PemObject as _;
 
 pub use connect::{Dial, SystemDialer};
 pub use error::{ErrorClass, ExchangeError};
-pub use exchange::{Exchange, Outgoing, Streaming};
+pub use exchange::{Exchange, Outgoing};
 pub use policy::{AddressPolicy, Blocked};
 pub use resolve::{BoxFuture, CachedResolver, Resolve, SystemResolver};
+pub use stream::Streaming;
 pub use target::{Scheme, Target, TargetError};
 
 /// How an [`Egress`] behaves. `Default` is what a server uses.
@@ -83,7 +87,7 @@ impl Default for EgressConfig {
             idle_per_host_max: 64,
             idle_max: 512,
             idle_timeout: Duration::from_secs(50),
-            connection_age_max: Duration::from_secs(300),
+            connection_age_max: Duration::from_mins(5),
         }
     }
 }
@@ -107,8 +111,7 @@ impl EgressConfig {
     pub fn trust_pem(&mut self, pem: &[u8]) -> Result<(), RootsError> {
         let before = self.extra_roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            self.extra_roots
-                .push(certificate.map_err(RootsError::Pem)?);
+            self.extra_roots.push(certificate.map_err(RootsError::Pem)?);
         }
         if self.extra_roots.len() == before {
             return Err(RootsError::Empty);

@@ -37,7 +37,9 @@ impl Egress {
             tls_not_after: None,
         };
         let Some(name) = target.server_name() else {
-            return Ok(Connection::Http1(Http1::open(Wire::plain(tcp), facts).await?));
+            return Ok(Connection::Http1(
+                Http1::open(Wire::plain(tcp), facts).await?,
+            ));
         };
         progress.phase = Phase::Securing;
         let secured = parts.tls.handshake(name.clone(), tcp).await?;

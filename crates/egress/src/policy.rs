@@ -223,7 +223,9 @@ fn special_range(ip: IpAddr) -> Option<&'static str> {
             .iter()
             .find(|(network, _)| network.contains(&v6))
             .map(|(_, range)| *range)
-            .or_else(|| (!V6_UNICAST.contains(&v6)).then_some("outside 2000::/3, not global unicast")),
+            .or_else(|| {
+                (!V6_UNICAST.contains(&v6)).then_some("outside 2000::/3, not global unicast")
+            }),
     }
 }
 
@@ -238,8 +240,14 @@ const V4_SPECIAL: &[(Ipv4Net, &str)] = &[
     (v4(10, 0, 0, 0, 8), "private network, 10.0.0.0/8"),
     (v4(100, 64, 0, 0, 10), "carrier-grade NAT, 100.64.0.0/10"),
     (v4(127, 0, 0, 0, 8), "loopback, 127.0.0.0/8"),
-    (v4(168, 63, 129, 16, 32), "Azure's platform service, 168.63.129.16"),
-    (v4(169, 254, 0, 0, 16), "link-local and cloud metadata, 169.254.0.0/16"),
+    (
+        v4(168, 63, 129, 16, 32),
+        "Azure's platform service, 168.63.129.16",
+    ),
+    (
+        v4(169, 254, 0, 0, 16),
+        "link-local and cloud metadata, 169.254.0.0/16",
+    ),
     (v4(172, 16, 0, 0, 12), "private network, 172.16.0.0/12"),
     (v4(192, 0, 0, 0, 24), "protocol assignments, 192.0.0.0/24"),
     (v4(192, 0, 2, 0, 24), "documentation, 192.0.2.0/24"),
@@ -253,8 +261,13 @@ const V4_SPECIAL: &[(Ipv4Net, &str)] = &[
 ];
 
 const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
-    let [a, b, c, d, e, f, g, h] = segments;
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
+    let mut bits: u128 = 0;
+    let mut next = 0;
+    while next < segments.len() {
+        bits = bits << 16 | segments[next] as u128;
+        next += 1;
+    }
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), prefix)
 }
 
 /// The only part of IPv6 from which public unicast addresses have been given out.
@@ -265,14 +278,38 @@ const V6_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 const V6_SPECIAL: &[(Ipv6Net, &str)] = &[
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified, ::"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback, ::1"),
-    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discard only, 100::/64"),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "protocol assignments, 2001::/23"),
-    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "documentation, 2001:db8::/32"),
-    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "documentation, 3fff::/20"),
-    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "segment routing, 5f00::/16"),
-    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "unique local, fc00::/7"),
-    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local, fe80::/10"),
-    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local, fec0::/10"),
+    (
+        v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),
+        "discard only, 100::/64",
+    ),
+    (
+        v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+        "protocol assignments, 2001::/23",
+    ),
+    (
+        v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+        "documentation, 2001:db8::/32",
+    ),
+    (
+        v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+        "documentation, 3fff::/20",
+    ),
+    (
+        v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),
+        "segment routing, 5f00::/16",
+    ),
+    (
+        v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+        "unique local, fc00::/7",
+    ),
+    (
+        v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+        "link-local, fe80::/10",
+    ),
+    (
+        v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),
+        "site-local, fec0::/10",
+    ),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast, ff00::/8"),
 ];
 
@@ -299,6 +336,7 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<(&'static str, Ipv4Addr)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 
@@ -326,11 +364,7 @@ mod tests {
             let outside = [first.checked_sub(1), last.checked_add(1)];
             for beside in outside.into_iter().flatten().map(Ipv4Addr::from) {
                 let special = V4_SPECIAL.iter().any(|(other, _)| other.contains(&beside));
-                assert_eq!(
-                    policy.check_ip(beside.into()).is_err(),
-                    special,
-                    "{beside}"
-                );
+                assert_eq!(policy.check_ip(beside.into()).is_err(), special, "{beside}");
             }
         }
     }
@@ -393,10 +427,21 @@ mod tests {
     #[test]
     fn a_suffix_counts_only_at_a_label_boundary() {
         let policy = AddressPolicy::public_only();
-        for public in ["atlan.com", "mylan.example", "notlocalhost.com", "local.example.com"] {
+        for public in [
+            "atlan.com",
+            "mylan.example",
+            "notlocalhost.com",
+            "local.example.com",
+        ] {
             assert_eq!(policy.check_host(public), Ok(()), "{public}");
         }
-        for private in ["a.lan", "a.b.internal.", "localhost", "x.localhost", "nas.home.arpa"] {
+        for private in [
+            "a.lan",
+            "a.b.internal.",
+            "localhost",
+            "x.localhost",
+            "nas.home.arpa",
+        ] {
             assert!(policy.check_host(private).is_err(), "{private}");
         }
     }
@@ -409,7 +454,10 @@ mod tests {
             "10.0.0.5 is not a public address (private network, 10.0.0.0/8)"
         );
         assert_eq!(
-            policy.check_ip(ip("::ffff:10.0.0.5")).unwrap_err().to_string(),
+            policy
+                .check_ip(ip("::ffff:10.0.0.5"))
+                .unwrap_err()
+                .to_string(),
             "::ffff:10.0.0.5 is IPv4-mapped, ::ffff:0:0/96, for 10.0.0.5, a form that is refused"
         );
     }

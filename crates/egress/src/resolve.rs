@@ -79,7 +79,10 @@ struct Shared<R> {
 enum Entry {
     /// A look-up is under way; its result will be sent here.
     Running(watch::Receiver<Option<Answer>>),
-    Known { answer: Answer, until: Instant },
+    Known {
+        answer: Answer,
+        until: Instant,
+    },
 }
 
 /// An `io::Error` cannot be cloned: kind and text stand for it.
@@ -132,7 +135,11 @@ impl<R: Resolve> CachedResolver<R> {
 impl<R> Shared<R> {
     fn remember(&self, host: String, answer: Answer) {
         let now = Instant::now();
-        let kept = if answer.is_ok() { ANSWER_KEPT } else { FAILURE_KEPT };
+        let kept = if answer.is_ok() {
+            ANSWER_KEPT
+        } else {
+            FAILURE_KEPT
+        };
         let mut names = self.names.lock();
         if names.len() >= NAMES_MAX {
             names.retain(|_, entry| match entry {
@@ -172,6 +179,7 @@ impl<R: Resolve> Resolve for CachedResolver<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};

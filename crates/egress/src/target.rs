@@ -298,6 +298,7 @@ fn check_name(name: &str) -> Result<(), TargetError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 

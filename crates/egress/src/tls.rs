@@ -164,6 +164,7 @@ fn certificate_reason(error: &CertificateError) -> String {
         C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
             "certificate not made for servers".into()
         }
+        C::BadSignature => "certificate with a signature that is not its issuer's".into(),
         other => format!("invalid certificate: {other}"),
     }
 }
