@@ -116,7 +116,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["database_url", "data_dir", "program", "serve_args"])]
     pub url: Option<String>,
 
-    /// Bearer token for the server
+    /// Bearer token for the server at --url
     #[arg(long, env = "SIGNPOST_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
@@ -165,13 +165,17 @@ impl BenchArgs {
     /// # Errors
     /// When the options leave nothing to measure or contradict each other.
     pub(super) fn validate(&self) -> Result<()> {
-        let endpoints = self.fan_out + self.slow_endpoints + self.dead_endpoints + self.failing_endpoints;
+        let endpoints =
+            self.fan_out + self.slow_endpoints + self.dead_endpoints + self.failing_endpoints;
         ensure!(
             self.backlog.is_some() || endpoints > 0,
             "no endpoints: give --fan-out, --slow-endpoints, --dead-endpoints or --failing-endpoints"
         );
         if let Some(url) = &self.url {
-            ensure!(url.starts_with("http://"), "--url must begin with http:// (the generator speaks no TLS)");
+            ensure!(
+                url.starts_with("http://"),
+                "--url must begin with http:// (the generator speaks no TLS)"
+            );
         }
         Ok(())
     }
@@ -184,17 +188,27 @@ impl BenchArgs {
 
     /// Seconds of publishing before measuring.
     pub(super) fn warm_up_seconds(&self) -> f64 {
-        self.warm_up.unwrap_or(if self.events_max().is_some() { 0.0 } else { 2.0 })
+        self.warm_up.unwrap_or(if self.events_max().is_some() {
+            0.0
+        } else {
+            2.0
+        })
     }
 
     /// Seconds of measured publishing; `None` when the number of events ends the run.
     pub(super) fn measured_seconds(&self) -> Option<f64> {
-        self.events_max().is_none().then(|| self.duration.unwrap_or(10.0))
+        self.events_max()
+            .is_none()
+            .then(|| self.duration.unwrap_or(10.0))
     }
 
     /// Endpoints that answer as they should: none for a backlog.
     pub(super) fn healthy_endpoints(&self) -> u32 {
-        if self.backlog.is_some() { 0 } else { self.fan_out }
+        if self.backlog.is_some() {
+            0
+        } else {
+            self.fan_out
+        }
     }
 
     /// Deliveries in flight that each webhook allows.
@@ -235,21 +249,39 @@ mod tests {
     }
 
     fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
-        Cli::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).map(|cli| cli.bench)
+        Cli::try_parse_from(std::iter::once("bench").chain(line.split_whitespace()))
+            .map(|cli| cli.bench)
     }
 
     #[test]
     fn without_options_it_measures_ten_seconds_after_two() {
         let args = parse("").unwrap();
-        assert_eq!((args.warm_up_seconds(), args.measured_seconds(), args.events_max()), (2.0, Some(10.0), None));
-        assert_eq!((args.connections, args.concurrency(), args.payload_bytes), (64, 64, 1024));
+        assert_eq!(
+            (
+                args.warm_up_seconds(),
+                args.measured_seconds(),
+                args.events_max()
+            ),
+            (2.0, Some(10.0), None)
+        );
+        assert_eq!(
+            (args.connections, args.concurrency(), args.payload_bytes),
+            (64, 64, 1024)
+        );
         args.validate().unwrap();
     }
 
     #[test]
     fn a_number_of_events_fills_whole_batches_and_replaces_the_time() {
         let args = parse("--events 1001 --batch 10 --connections 8").unwrap();
-        assert_eq!((args.events_max(), args.measured_seconds(), args.concurrency()), (Some(1010), None, 8));
+        assert_eq!(
+            (
+                args.events_max(),
+                args.measured_seconds(),
+                args.concurrency()
+            ),
+            (Some(1010), None, 8)
+        );
         assert!(args.warm_up_seconds() < f64::EPSILON);
     }
 
@@ -260,11 +292,19 @@ mod tests {
         assert!(parse("--rate NaN").is_err());
         assert!(parse("--pid 1").is_err());
         assert!(parse("--fan-out 0").unwrap().validate().is_err());
-        assert!(parse("--url https://example.com").unwrap().validate().is_err());
+        assert!(
+            parse("--url https://example.com")
+                .unwrap()
+                .validate()
+                .is_err()
+        );
     }
 
     #[test]
     fn what_follows_two_dashes_goes_to_the_server() {
-        assert_eq!(parse("--duration 1s -- --offline").unwrap().serve_args, ["--offline"]);
+        assert_eq!(
+            parse("--duration 1s -- --offline").unwrap().serve_args,
+            ["--offline"]
+        );
     }
 }

@@ -56,10 +56,23 @@ impl Child {
         let data = tempfile::Builder::new()
             .prefix("signpost-bench-")
             .tempdir_in(&launch.data_parent)
-            .with_context(|| format!("failed to make a data folder in {}", launch.data_parent.display()))?;
+            .with_context(|| {
+                format!(
+                    "failed to make a data folder in {}",
+                    launch.data_parent.display()
+                )
+            })?;
         let fsync = fsync_time(data.path());
         let mut command = Command::new(&launch.program);
-        command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--data-dir"]).arg(data.path());
+        command
+            .args(["serve", "--host", "127.0.0.1", "--port", "0", "--data-dir"])
+            .arg(data.path());
+        // What steers another server must not steer this one, least of all into its database.
+        for (name, _) in std::env::vars_os() {
+            if name == "DATABASE_URL" || name.as_encoded_bytes().starts_with(b"SIGNPOST_") {
+                command.env_remove(name);
+            }
+        }
         if let Some(url) = &launch.database_url {
             command.args(["--database-url", url]);
         }
@@ -75,10 +88,19 @@ impl Child {
         output.follow(process.stdout.take().expect("piped"), Some(found));
         output.follow(process.stderr.take().expect("piped"), None);
         // From here on dropping it stops the process.
-        let mut child = Self { process, address: String::new(), output, _data: data, fsync };
+        let mut child = Self {
+            process,
+            address: String::new(),
+            output,
+            _data: data,
+            fsync,
+        };
         match address.recv_timeout(START_TIMEOUT) {
             Ok(address) => child.address = address,
-            Err(_) => bail!("the server printed no address; its last lines:\n{}", child.output.last_lines()),
+            Err(_) => bail!(
+                "the server printed no address; its last lines:\n{}",
+                child.output.last_lines()
+            ),
         }
         Ok(child)
     }
@@ -111,8 +133,13 @@ impl Child {
         let asked = Instant::now();
         match self.end()? {
             Some(status) if status.success() => Ok(asked.elapsed()),
-            Some(status) => bail!("the server ended with {status}; its last lines:\n{}", self.last_lines()),
-            None => bail!("the server had not ended {STOP_TIMEOUT:?} after it was asked to, and was killed"),
+            Some(status) => bail!(
+                "the server ended with {status}; its last lines:\n{}",
+                self.last_lines()
+            ),
+            None => bail!(
+                "the server had not ended {STOP_TIMEOUT:?} after it was asked to, and was killed"
+            ),
         }
     }
 
@@ -145,7 +172,8 @@ impl Drop for Child {
 #[cfg(unix)]
 fn terminate(process: &mut std::process::Child) -> Result<()> {
     let pid = rustix::process::Pid::from_child(process);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("failed to stop the server")
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+        .context("failed to stop the server")
 }
 
 #[cfg(not(unix))]
@@ -169,7 +197,9 @@ impl Output {
                     let _ = sender.send(found.to_owned());
                     address = None;
                 }
-                let mut lines = lines.lock().expect("no thread panics while it holds the lines");
+                let mut lines = lines
+                    .lock()
+                    .expect("no thread panics while it holds the lines");
                 if lines.len() == LINES_KEPT {
                     lines.pop_front();
                 }
@@ -179,7 +209,10 @@ impl Output {
     }
 
     fn last_lines(&self) -> String {
-        let lines = self.0.lock().expect("no thread panics while it holds the lines");
+        let lines = self
+            .0
+            .lock()
+            .expect("no thread panics while it holds the lines");
         lines.iter().flat_map(|line| ["  ", line, "\n"]).collect()
     }
 }
@@ -189,7 +222,8 @@ fn address_in(line: &str) -> Option<&str> {
     const SCHEME: &str = "http://";
     let address = &line[line.find(SCHEME)?..];
     let authority = &address[SCHEME.len()..];
-    let is_end = |character: char| !(character.is_ascii_alphanumeric() || "[].:-".contains(character));
+    let is_end =
+        |character: char| !(character.is_ascii_alphanumeric() || "[].:-".contains(character));
     let authority = &authority[..authority.find(is_end).unwrap_or(authority.len())];
     let (_, port) = authority.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
@@ -204,7 +238,9 @@ fn fsync_time(folder: &Path) -> Option<Duration> {
     let mut times = Vec::new();
     for _ in 0..15 {
         let started = Instant::now();
-        file.write_all(&[1; 4096]).and_then(|()| file.sync_data()).ok()?;
+        file.write_all(&[1; 4096])
+            .and_then(|()| file.sync_data())
+            .ok()?;
         times.push(started.elapsed());
     }
     std::fs::remove_file(path).ok()?;
@@ -218,9 +254,18 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_text_and_json() {
-        assert_eq!(address_in("Signpost is ready on http://127.0.0.1:8000/dashboard"), Some("http://127.0.0.1:8000"));
-        assert_eq!(address_in(r#"{"address": "http://[::1]:80"}"#), Some("http://[::1]:80"));
-        assert_eq!(address_in("http://localhost:99 "), Some("http://localhost:99"));
+        assert_eq!(
+            address_in("Signpost is ready on http://127.0.0.1:8000/dashboard"),
+            Some("http://127.0.0.1:8000")
+        );
+        assert_eq!(
+            address_in(r#"{"address": "http://[::1]:80"}"#),
+            Some("http://[::1]:80")
+        );
+        assert_eq!(
+            address_in("http://localhost:99 "),
+            Some("http://localhost:99")
+        );
         assert_eq!(address_in("see http://example.com/docs"), None);
         assert_eq!(address_in("http://127.0.0.1:99999"), None);
         assert_eq!(address_in("listening"), None);
@@ -233,7 +278,12 @@ mod tests {
         let program = folder.path().join("server.sh");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        Launch { program, data_parent: folder.path().to_owned(), database_url: None, further: vec!["--x".to_owned()] }
+        Launch {
+            program,
+            data_parent: folder.path().to_owned(),
+            database_url: None,
+            further: vec!["--x".to_owned()],
+        }
     }
 
     #[cfg(unix)]
@@ -246,8 +296,16 @@ mod tests {
         assert!(child.fsync().is_some());
         child.stop().unwrap();
         let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
-        let data = arguments.split_whitespace().find(|argument| argument.contains("signpost-bench-")).unwrap();
-        assert!(arguments.ends_with(&format!("--host 127.0.0.1 --port 0 --data-dir {data} --x\n")), "{arguments}");
+        let data = arguments
+            .split_whitespace()
+            .find(|argument| argument.contains("signpost-bench-"))
+            .unwrap();
+        assert!(
+            arguments.ends_with(&format!(
+                "--host 127.0.0.1 --port 0 --data-dir {data} --x\n"
+            )),
+            "{arguments}"
+        );
         assert!(!Path::new(data).exists());
     }
 
@@ -257,7 +315,10 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let error = Child::start(&shell(&folder, "echo 'port in use' >&2; exit 3")).unwrap_err();
         assert!(error.to_string().contains("printed no address"), "{error}");
-        let error = Child::start(&shell(&folder, "echo http://127.0.0.1:1; exit 3")).unwrap().stop().unwrap_err();
+        let error = Child::start(&shell(&folder, "echo http://127.0.0.1:1; exit 3"))
+            .unwrap()
+            .stop()
+            .unwrap_err();
         assert!(error.to_string().contains("exit status: 3"), "{error}");
     }
 }

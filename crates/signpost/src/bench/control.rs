@@ -50,15 +50,23 @@ impl Control {
     /// When `base` is not such an address or its host has none.
     pub(super) fn new(base: &str, token: Option<String>) -> Result<Self> {
         let url = Url::parse(base).with_context(|| format!("{base} is not an address"))?;
-        let name = url.host_str().with_context(|| format!("{base} names no host"))?;
-        let port = url.port_or_known_default().with_context(|| format!("{base} names no port"))?;
+        let name = url
+            .host_str()
+            .with_context(|| format!("{base} names no host"))?;
+        let port = url
+            .port_or_known_default()
+            .with_context(|| format!("{base} names no port"))?;
         let host = format!("{name}:{port}");
         let address = host
             .to_socket_addrs()
             .with_context(|| format!("failed to look up {name}"))?
             .next()
             .with_context(|| format!("{name} has no address"))?;
-        Ok(Self { address, host, token })
+        Ok(Self {
+            address,
+            host,
+            token,
+        })
     }
 
     /// The server's address.
@@ -69,6 +77,11 @@ impl Control {
     /// The `Host` header's value.
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The bearer token, if there is one.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     /// Waits until `/readyz` answers 200.
@@ -98,7 +111,9 @@ impl Control {
         let body = json!({ "name": EVENT_NAME, "description": "Published by signpost bench." });
         match self.send("POST", "/api/v1/event-types", Some(&body))? {
             (200..300 | 409, _) => Ok(()),
-            (status, answer) => bail!("registering event type {EVENT_NAME} was answered {status}: {answer}"),
+            (status, answer) => {
+                bail!("registering event type {EVENT_NAME} was answered {status}: {answer}")
+            }
         }
     }
 
@@ -124,7 +139,9 @@ impl Control {
         if !(200..300).contains(&status) {
             bail!("making a webhook was answered {status}: {answer}");
         }
-        let id = answer["id"].as_str().with_context(|| format!("the new webhook has no id: {answer}"))?;
+        let id = answer["id"]
+            .as_str()
+            .with_context(|| format!("the new webhook has no id: {answer}"))?;
         Ok(id.to_owned())
     }
 
@@ -141,17 +158,22 @@ impl Control {
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
         let body = body.map_or_else(String::new, Value::to_string);
-        let authorization =
-            self.token.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let authorization = self.token.as_ref().map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {token}\r\n")
+        });
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             self.host,
             body.len()
         );
-        let (status, answer) =
-            self.exchange(request.as_bytes()).with_context(|| format!("failed to {method} {path}"))?;
+        let (status, answer) = self
+            .exchange(request.as_bytes())
+            .with_context(|| format!("failed to {method} {path}"))?;
         let text = || Value::String(String::from_utf8_lossy(&answer).into_owned());
-        Ok((status, serde_json::from_slice(&answer).unwrap_or_else(|_| text())))
+        Ok((
+            status,
+            serde_json::from_slice(&answer).unwrap_or_else(|_| text()),
+        ))
     }
 
     /// Sends a request and returns the answer's status and body.

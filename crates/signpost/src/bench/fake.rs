@@ -71,13 +71,21 @@ impl Fake {
     /// Starts one and returns its base address.
     pub(super) fn start(faults: Faults) -> (Arc<Self>, String) {
         let (events, webhooks, made) = (AtomicU64::new(1), Mutex::default(), Mutex::default());
-        let fake = Arc::new(Self { faults, events, webhooks, made });
+        let fake = Arc::new(Self {
+            faults,
+            events,
+            webhooks,
+            made,
+        });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         listener.set_nonblocking(true).unwrap();
         let serving = Arc::clone(&fake);
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
                 loop {
@@ -98,11 +106,16 @@ impl Fake {
     async fn serve(self: Arc<Self>, mut stream: TcpStream) {
         let mut buffer = Vec::with_capacity(8 * 1024);
         loop {
-            let Some((head, body_at)) = read_message(&mut stream, &mut buffer).await else { return };
+            let Some((head, body_at)) = read_message(&mut stream, &mut buffer).await else {
+                return;
+            };
             let (method, path) = (head.0, head.1);
             let (status, answer) = self.answer(&method, &path, &buffer[body_at..]).await;
             buffer.clear();
-            let bytes = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            let bytes = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            );
             if stream.write_all(bytes.as_bytes()).await.is_err() || method == "DELETE" {
                 return;
             }
@@ -116,7 +129,14 @@ impl Fake {
             ("POST", "/api/v1/webhooks") => (201, self.create_webhook(body)),
             ("DELETE", path) => {
                 let id = path.strip_prefix("/api/v1/webhooks/").unwrap();
-                (if self.webhooks.lock().unwrap().remove(id).is_some() { 204 } else { 404 }, String::new())
+                (
+                    if self.webhooks.lock().unwrap().remove(id).is_some() {
+                        204
+                    } else {
+                        404
+                    },
+                    String::new(),
+                )
             }
             ("POST", "/api/v1/events") => self.publish(serde_json::from_slice(body).unwrap()).await,
             ("POST", "/api/v1/events/batch") => {
@@ -134,7 +154,11 @@ impl Fake {
     fn create_webhook(&self, body: &[u8]) -> String {
         let asked: Value = serde_json::from_slice(body).unwrap();
         let target = url::Url::parse(asked["targetUrl"].as_str().unwrap()).unwrap();
-        let secret = asked["secret"].as_str().unwrap().strip_prefix("whsec_").unwrap();
+        let secret = asked["secret"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("whsec_")
+            .unwrap();
         let webhook = Webhook {
             address: target.socket_addrs(|| None).unwrap()[0],
             path: target.path().to_owned(),
@@ -143,7 +167,10 @@ impl Fake {
         };
         self.made.lock().unwrap().push(asked);
         let id = format!("whk_{}", self.made.lock().unwrap().len());
-        self.webhooks.lock().unwrap().insert(id.clone(), Arc::new(webhook));
+        self.webhooks
+            .lock()
+            .unwrap()
+            .insert(id.clone(), Arc::new(webhook));
         json!({ "id": id }).to_string()
     }
 
@@ -155,13 +182,21 @@ impl Fake {
         }
         let id = format!("evt_{number:08}");
         let answer = format!(r#"{{"id":"{id}"}}"#);
-        let id = if strikes(self.faults.misname_every) { "evt_other".to_owned() } else { id };
+        let id = if strikes(self.faults.misname_every) {
+            "evt_other".to_owned()
+        } else {
+            id
+        };
         let body = format!(
             r#"{{"id":"{id}","event":"{}","timestamp":"2026-01-01T00:00:00Z","data":{}}}"#,
             publish.event,
             publish.data.get()
         );
-        let times = if strikes(self.faults.lose_every) { 0 } else { 1 + u32::from(strikes(self.faults.double_every)) };
+        let times = if strikes(self.faults.lose_every) {
+            0
+        } else {
+            1 + u32::from(strikes(self.faults.double_every))
+        };
         let missign = strikes(self.faults.missign_every);
         let webhooks: Vec<_> = self.webhooks.lock().unwrap().values().cloned().collect();
         for webhook in webhooks {
@@ -208,7 +243,9 @@ impl Webhook {
                 return;
             }
             buffer.clear();
-            let Ok(1..) = stream.read_buf(&mut buffer).await else { return };
+            let Ok(1..) = stream.read_buf(&mut buffer).await else {
+                return;
+            };
             self.idle.lock().unwrap().push(stream);
             if !buffer.starts_with(b"HTTP/1.1 500") {
                 return;
@@ -218,13 +255,21 @@ impl Webhook {
 }
 
 /// Reads one request; returns method and path, and where its body begins in `buffer`.
-async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<((String, String), usize)> {
+async fn read_message(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> Option<((String, String), usize)> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut headers);
         if let httparse::Status::Complete(head) = request.parse(buffer).unwrap() {
-            let length = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-            let length: usize = length.map_or(0, |header| std::str::from_utf8(header.value).unwrap().parse().unwrap());
+            let length = request
+                .headers
+                .iter()
+                .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let length: usize = length.map_or(0, |header| {
+                std::str::from_utf8(header.value).unwrap().parse().unwrap()
+            });
             if buffer.len() == head + length {
                 return Some(((request.method?.to_owned(), request.path?.to_owned()), head));
             }

@@ -48,9 +48,15 @@ pub(super) struct Plan {
 
 /// Publishes until told to stop or all events are issued.
 pub(super) async fn publish(shared: &Arc<Shared>, plan: Plan) {
-    let pace = plan.rate.map(|rate| Arc::new(Pace::new(rate, plan.batch, shared.now_ns())));
+    let pace = plan
+        .rate
+        .map(|rate| Arc::new(Pace::new(rate, plan.batch, shared.now_ns())));
     if let Some(pace) = &pace {
-        let (shared, pace, connections) = (Arc::clone(shared), Arc::clone(pace), plan.connections as usize);
+        let (shared, pace, connections) = (
+            Arc::clone(shared),
+            Arc::clone(pace),
+            plan.connections as usize,
+        );
         thread::Builder::new()
             .name("bench-pace".to_owned())
             .spawn(move || pace.run(&shared, connections))
@@ -99,7 +105,11 @@ impl Pace {
     fn new(events_per_second: f64, batch: u64, started_ns: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let interval_ns = 1e9 * batch as f64 / events_per_second;
-        Self { due: Semaphore::new(0), started_ns, interval_ns }
+        Self {
+            due: Semaphore::new(0),
+            started_ns,
+            interval_ns,
+        }
     }
 
     /// When request number `request` (from 0) is due.
@@ -124,8 +134,12 @@ impl Pace {
             while self.due_ns(released) <= now_ns {
                 released += 1;
             }
-            self.due.add_permits(usize::try_from(released - due_before).expect("few fall due at once"));
-            thread::sleep(Duration::from_nanos(self.due_ns(released).saturating_sub(shared.now_ns())).min(PAUSE));
+            self.due
+                .add_permits(usize::try_from(released - due_before).expect("few fall due at once"));
+            thread::sleep(
+                Duration::from_nanos(self.due_ns(released).saturating_sub(shared.now_ns()))
+                    .min(PAUSE),
+            );
         }
         self.due.add_permits(connections);
     }
@@ -178,7 +192,10 @@ impl Publisher {
             Some(stream) => stream,
             None => connect(self.address).await?,
         };
-        stream.write_all(self.request.bytes()).await.map_err(|_| PublishError::Connection)?;
+        stream
+            .write_all(self.request.bytes())
+            .await
+            .map_err(|_| PublishError::Connection)?;
         let mut filled = 0;
         let answer = loop {
             if filled == self.buffer.len() {
@@ -217,13 +234,17 @@ impl Drop for Publisher {
     /// A task that is given up in the middle of a request says so.
     fn drop(&mut self) {
         if self.under_way > 0 {
-            self.shared.ledger().publish_failed(PublishError::Unanswered, self.under_way);
+            self.shared
+                .ledger()
+                .publish_failed(PublishError::Unanswered, self.under_way);
         }
     }
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, PublishError> {
-    let stream = TcpStream::connect(address).await.map_err(|_| PublishError::Connection)?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|_| PublishError::Connection)?;
     // Requests are one write each; where this can't be set, all still works.
     let _ = stream.set_nodelay(true);
     Ok(stream)
@@ -236,9 +257,15 @@ mod tests {
     #[test]
     fn requests_fall_due_at_the_rate_on_whole_ticks() {
         let pace = Pace::new(10_000.0, 1, 7);
-        assert_eq!((pace.due_ns(0), pace.due_ns(1), pace.due_ns(5)), (7, 500_007, 500_007));
+        assert_eq!(
+            (pace.due_ns(0), pace.due_ns(1), pace.due_ns(5)),
+            (7, 500_007, 500_007)
+        );
         assert_eq!(pace.due_ns(10_000), 1_000_000_007);
         let batches = Pace::new(10_000.0, 100, 0);
-        assert_eq!((batches.due_ns(1), batches.due_ns(100)), (10_000_000, 1_000_000_000));
+        assert_eq!(
+            (batches.due_ns(1), batches.due_ns(100)),
+            (10_000_000, 1_000_000_000)
+        );
     }
 }

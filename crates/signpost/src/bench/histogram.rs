@@ -25,7 +25,11 @@ pub(super) struct Histogram {
 impl Histogram {
     /// An empty one.
     pub(super) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS].into_boxed_slice(), total: 0, max: 0 }
+        Self {
+            counts: vec![0; BUCKETS].into_boxed_slice(),
+            total: 0,
+            max: 0,
+        }
     }
 
     /// Counts one value.

@@ -96,7 +96,11 @@ impl Bitmap {
     /// How many bits are set here and not in `other`.
     fn count_without(&self, other: &Bitmap) -> u64 {
         let others = other.0.iter().copied().chain(std::iter::repeat(0));
-        self.0.iter().zip(others).map(|(mine, theirs)| u64::from((mine & !theirs).count_ones())).sum()
+        self.0
+            .iter()
+            .zip(others)
+            .map(|(mine, theirs)| u64::from((mine & !theirs).count_ones()))
+            .sum()
     }
 }
 
@@ -119,7 +123,10 @@ pub(super) struct Latencies {
 
 impl Latencies {
     fn new() -> Self {
-        Self { from_send: Histogram::new(), from_accept: Histogram::new() }
+        Self {
+            from_send: Histogram::new(),
+            from_accept: Histogram::new(),
+        }
     }
 }
 
@@ -180,7 +187,12 @@ impl Ledger {
     /// Opens the books for `endpoints`, which are numbered from 0 in this order.
     ///
     /// `failing_share` is in `0.0..=1.0`.
-    pub(super) fn new(endpoints: &[Kind], events_max: Option<u64>, measure_from_ns: u64, failing_share: f64) -> Self {
+    pub(super) fn new(
+        endpoints: &[Kind],
+        events_max: Option<u64>,
+        measure_from_ns: u64,
+        failing_share: f64,
+    ) -> Self {
         let expected = usize::try_from(events_max.unwrap_or(100_000).min(10_000_000)).unwrap_or(0);
         Self {
             totals: Totals::default(),
@@ -192,7 +204,11 @@ impl Ledger {
             ids: Vec::with_capacity(expected),
             endpoints: endpoints
                 .iter()
-                .map(|&kind| Endpoint { kind, received: Bitmap::default(), refused: Bitmap::default() })
+                .map(|&kind| Endpoint {
+                    kind,
+                    received: Bitmap::default(),
+                    refused: Bitmap::default(),
+                })
                 .collect(),
             errors: BTreeMap::new(),
             acknowledged: Histogram::new(),
@@ -224,7 +240,9 @@ impl Ledger {
     /// Notes that event `sequence` was accepted under the id with this mark (0: the answer named
     /// none), and how long that took.
     pub(super) fn accept(&mut self, sequence: u64, id: u32, sent_ns: u64, now_ns: u64) {
-        let Some(index) = self.index_of(sequence) else { return };
+        let Some(index) = self.index_of(sequence) else {
+            return;
+        };
         if self.accepted.set(sequence) {
             return;
         }
@@ -249,7 +267,9 @@ impl Ledger {
 
     /// Notes a delivery and decides its answer.
     pub(super) fn receive(&mut self, receipt: Receipt) -> Answer {
-        let known = self.index_of(receipt.sequence).filter(|_| receipt.endpoint < self.endpoints.len());
+        let known = self
+            .index_of(receipt.sequence)
+            .filter(|_| receipt.endpoint < self.endpoints.len());
         let Some(index) = known else {
             self.receive_unknown();
             return Answer::Taken;
@@ -283,7 +303,9 @@ impl Ledger {
 
     fn receive_at_healthy(&mut self, receipt: Receipt, index: usize) -> Answer {
         let endpoint = &mut self.endpoints[receipt.endpoint];
-        if spread(receipt.sequence, receipt.endpoint) < self.failing_share && !endpoint.refused.set(receipt.sequence) {
+        if spread(receipt.sequence, receipt.endpoint) < self.failing_share
+            && !endpoint.refused.set(receipt.sequence)
+        {
             self.totals.refused += 1;
             return Answer::Refused;
         }
@@ -296,7 +318,12 @@ impl Ledger {
         // A second attempt says when the retry schedule ran, not how fast the server is.
         let first_attempt = spread(receipt.sequence, receipt.endpoint) >= self.failing_share;
         if first_attempt {
-            record(&mut self.healthy, receipt, self.measure_from_ns, self.accepted_us[index]);
+            record(
+                &mut self.healthy,
+                receipt,
+                self.measure_from_ns,
+                self.accepted_us[index],
+            );
         }
         Answer::Taken
     }
@@ -306,14 +333,25 @@ impl Ledger {
         if endpoint.received.set(receipt.sequence) {
             return;
         }
-        let latencies = if endpoint.kind == Kind::Slow { &mut self.slow } else { &mut self.unresponsive };
+        let latencies = if endpoint.kind == Kind::Slow {
+            &mut self.slow
+        } else {
+            &mut self.unresponsive
+        };
         self.totals.delivered_to_others += 1;
-        record(latencies, receipt, self.measure_from_ns, self.accepted_us[index]);
+        record(
+            latencies,
+            receipt,
+            self.measure_from_ns,
+            self.accepted_us[index],
+        );
     }
 
     /// Where `sequence` is kept, if it was issued.
     fn index_of(&self, sequence: u64) -> Option<usize> {
-        usize::try_from(sequence).ok().filter(|_| sequence < self.totals.issued)
+        usize::try_from(sequence)
+            .ok()
+            .filter(|_| sequence < self.totals.issued)
     }
 
     /// Keeps the first mark seen for an event and counts every later one that differs.
@@ -338,7 +376,11 @@ impl Ledger {
 
     /// Whether nothing is outstanding. Mostly decided by the totals, so it may be asked often.
     pub(super) fn is_drained(&self) -> bool {
-        let healthy = self.endpoints.iter().filter(|endpoint| endpoint.kind == Kind::Healthy).count() as u64;
+        let healthy = self
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.kind == Kind::Healthy)
+            .count() as u64;
         self.totals.delivered >= self.totals.accepted * healthy && self.outstanding() == 0
     }
 
@@ -380,7 +422,9 @@ fn record(latencies: &mut Latencies, receipt: Receipt, measure_from_ns: u64, acc
     if receipt.sent_ns < measure_from_ns {
         return;
     }
-    latencies.from_send.record(receipt.now_ns.saturating_sub(receipt.sent_ns));
+    latencies
+        .from_send
+        .record(receipt.now_ns.saturating_sub(receipt.sent_ns));
     let waited = match accepted_us {
         0 => 0,
         accepted_us => receipt.now_ns.saturating_sub(u64::from(accepted_us) * 1000),
@@ -393,12 +437,18 @@ pub(super) fn id_mark(id: &[u8]) -> u32 {
     let hash = id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    u32::try_from((hash ^ (hash >> 32)) & 0xffff_ffff).expect("masked to 32 bits").max(1)
+    u32::try_from((hash ^ (hash >> 32)) & 0xffff_ffff)
+        .expect("masked to 32 bits")
+        .max(1)
 }
 
 /// `share` (0.0 to 1.0) as parts of 2^32.
 pub(super) fn parts_of_2_32(share: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=2^32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=2^32"
+    )]
     let parts = (share.clamp(0.0, 1.0) * 4_294_967_296.0) as u64;
     parts
 }
@@ -412,108 +462,4 @@ pub(super) fn spread(sequence: u64, endpoint: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn receipt(endpoint: usize, sequence: u64) -> Receipt {
-        let id = id_mark(format!("evt_{sequence}").as_bytes());
-        Receipt { endpoint, sequence, id, sent_ns: 1_000, now_ns: 5_000, signature: Signature::Good }
-    }
-
-    fn publish(ledger: &mut Ledger, count: u64) {
-        for _ in 0..count {
-            let sequence = ledger.issue(1).unwrap();
-            ledger.accept(sequence, id_mark(format!("evt_{sequence}").as_bytes()), 1_000, 3_000);
-        }
-    }
-
-    #[test]
-    fn an_accepted_event_is_outstanding_at_each_healthy_endpoint_until_it_comes() {
-        let mut ledger = Ledger::new(&[Kind::Healthy, Kind::Healthy, Kind::Dead], None, 0, 0.0);
-        publish(&mut ledger, 100);
-        assert_eq!(ledger.outstanding(), 200);
-        assert_eq!(ledger.receive(receipt(0, 7)), Answer::Taken);
-        assert_eq!(ledger.receive(receipt(2, 7)), Answer::Silence);
-        assert_eq!((ledger.outstanding(), ledger.is_drained()), (199, false));
-        assert_eq!((ledger.totals().delivered, ledger.totals().delivered_to_others), (1, 1));
-    }
-
-    #[test]
-    fn a_second_receipt_is_a_duplicate() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 0, 0.0);
-        publish(&mut ledger, 1);
-        ledger.receive(receipt(0, 0));
-        ledger.receive(receipt(0, 0));
-        assert_eq!((ledger.totals().delivered, ledger.totals().duplicated), (1, 1));
-        assert!(ledger.is_drained());
-    }
-
-    #[test]
-    fn what_was_never_issued_is_unknown() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 0, 0.0);
-        publish(&mut ledger, 3);
-        ledger.receive(receipt(0, 3));
-        ledger.receive(receipt(1, 0));
-        assert_eq!((ledger.totals().unknown, ledger.totals().delivered), (2, 0));
-    }
-
-    #[test]
-    fn a_delivery_under_another_id_is_noticed_whichever_comes_first() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 0, 0.0);
-        ledger.issue(2);
-        ledger.accept(0, id_mark(b"evt_x"), 0, 1);
-        ledger.receive(receipt(0, 0));
-        ledger.receive(receipt(0, 1));
-        ledger.accept(1, id_mark(b"evt_1"), 0, 1);
-        assert_eq!(ledger.totals().wrong_ids, 1);
-    }
-
-    #[test]
-    fn a_bad_signature_is_counted_and_the_delivery_is_not_called_lost_too() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 0, 0.0);
-        publish(&mut ledger, 1);
-        ledger.receive(Receipt { signature: Signature::Bad, ..receipt(0, 0) });
-        assert_eq!((ledger.totals().bad_signatures, ledger.outstanding()), (1, 0));
-    }
-
-    #[test]
-    fn the_failing_share_is_refused_once_and_then_taken() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 0, 0.25);
-        publish(&mut ledger, 4_000);
-        for sequence in 0..4_000 {
-            if ledger.receive(receipt(0, sequence)) == Answer::Refused {
-                assert_eq!(ledger.receive(receipt(0, sequence)), Answer::Taken);
-            }
-        }
-        let totals = ledger.totals();
-        assert!((800..1200).contains(&totals.refused), "{} refused", totals.refused);
-        assert_eq!((totals.delivered, totals.duplicated, ledger.outstanding()), (4_000, 0, 0));
-        assert_eq!(ledger.latencies(Kind::Healthy).from_send.total(), 4_000 - totals.refused);
-    }
-
-    #[test]
-    fn latencies_leave_the_warm_up_out_and_are_nought_before_the_acceptance_is_known() {
-        let mut ledger = Ledger::new(&[Kind::Healthy], None, 1_000, 0.0);
-        ledger.issue(3);
-        ledger.receive(receipt(0, 0));
-        ledger.accept(1, 0, 1_000, 3_000);
-        ledger.receive(receipt(0, 1));
-        ledger.receive(Receipt { sent_ns: 999, ..receipt(0, 2) });
-        let latencies = ledger.latencies(Kind::Healthy);
-        assert_eq!((latencies.from_send.total(), latencies.from_send.max()), (2, 4_000));
-        assert_eq!((latencies.from_accept.quantile(1), latencies.from_accept.max()), (Some(0), 2_000));
-        assert_eq!((ledger.outstanding(), ledger.unacknowledged()), (0, 2));
-    }
-
-    #[test]
-    fn no_more_than_the_agreed_number_is_issued() {
-        let mut ledger = Ledger::new(&[], Some(4), 0, 0.0);
-        assert_eq!((ledger.issue(2), ledger.issue(2), ledger.issue(2)), (Some(0), Some(2), None));
-    }
-
-    #[test]
-    fn shares_become_parts() {
-        assert_eq!((parts_of_2_32(0.0), parts_of_2_32(1.0), parts_of_2_32(7.0)), (0, 1 << 32, 1 << 32));
-        assert!(spread(123, 4) < 1 << 32);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 //!   endpoints and checks every delivery; both write into the [`ledger`] and speak HTTP through
 //!   [`wire`];
 //! - [`watch`] looks on, sampling CPU and memory through [`procfs`], and waits for stragglers;
-//! - [`report`] compares what was accepted with what arrived, and says how fast ([`histogram`]).
+//! - [`report`] draws up the figures ([`histogram`]: latencies), [`tables`] shows them.
 //!
 //! Generator, receiver and server share a machine, so the first two are built to cost little: no
 //! HTTP library, no JSON, no allocation per event, one write and one read per exchange.
@@ -15,25 +15,29 @@
 //! It measures; it never decides what is fast enough. It does not cover TLS, nor servers that answer
 //! without `Content-Length`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 mod args;
 mod child;
 mod control;
-#[cfg(test)]
-mod fake;
 mod generator;
 mod histogram;
 mod ledger;
 mod procfs;
 mod receiver;
 mod report;
-#[cfg(test)]
-mod tests;
+mod tables;
 mod traffic;
 mod watch;
 mod wire;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::io::{IsTerminal, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +45,8 @@ use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::edge;
 
 pub use self::args::BenchArgs;
 use self::child::{Child, Launch};
@@ -66,32 +71,69 @@ const BACKLOG_SETTLE: f64 = 2.0;
 /// # Errors
 /// When the options contradict each other, the server cannot be started, reached or set up, it ended
 /// badly, or the user interrupted the run.
-pub fn run(args: &BenchArgs) -> Result<bool> {
-    let (report, stopped) = measure(args)?;
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.tables() };
-    std::io::stdout().write_all(text.as_bytes()).context("failed to print the report")?;
-    stopped?;
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "every command owns its arguments"
+)]
+pub fn run(args: BenchArgs) -> Result<bool> {
+    let (report, tidied) = measure(&args)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.tables()
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("failed to print the report")?;
+    tidied?;
     Ok(report.passed)
 }
 
-/// Measures, and returns the figures and how the server's end went.
+/// Measures, and returns the figures and how tidying up went: the server's end, or the removal of
+/// the webhooks from one that goes on.
 fn measure(args: &BenchArgs) -> Result<(Report, Result<()>)> {
     args.validate()?;
-    let child = if args.url.is_none() { Some(Child::start(&launch(args)?)?) } else { None };
-    let base = child.as_ref().map_or(args.url.as_deref(), |child| Some(child.address()));
-    let control = Control::new(base.expect("without a URL there is a child"), args.token.clone())?;
-    let measured = control.wait_until_ready().and_then(|()| measure_server(args, &control, child.as_ref()));
-    let (ledger, mut facts) = match (measured, &child) {
-        (Ok(measured), _) => measured,
-        (Err(error), Some(child)) => {
-            return Err(error.context(format!("the server's last lines:\n{}", child.last_lines())));
-        }
-        (Err(error), None) => return Err(error),
+    let Some(url) = &args.url else {
+        let child = Child::start(&launch(args)?)?;
+        // The server is in local mode; a token of another one would be refused.
+        let control = Control::new(child.address(), None)?;
+        let server = Server {
+            name: "started",
+            process: Some(Process::Pid(child.pid())),
+            fsync: child.fsync(),
+        };
+        let (shared, mut facts, _) = measure_server(args, &control, &server).map_err(|error| {
+            anyhow!(
+                "{error:#}\nthe server's last lines:\n{}",
+                child.last_lines()
+            )
+        })?;
+        let stopped = child.stop();
+        facts.stop = stopped.as_ref().ok().copied();
+        return Ok((
+            Report::new(args, &shared.ledger(), &facts),
+            stopped.map(|_| ()),
+        ));
     };
-    let stopped = child.map(Child::stop).transpose();
-    facts.stop = stopped.as_ref().ok().copied().flatten();
-    let report = Report::new(args, &ledger.ledger(), &facts);
-    Ok((report, stopped.map(|_| ())))
+    let control = Control::new(url, args.token.clone())?;
+    let server = Server {
+        name: url,
+        process: args.pid.map(Process::Pid),
+        fsync: None,
+    };
+    let (shared, facts, webhooks) = measure_server(args, &control, &server)?;
+    let removed = webhooks
+        .iter()
+        .try_for_each(|id| control.delete_webhook(id));
+    Ok((Report::new(args, &shared.ledger(), &facts), removed))
+}
+
+/// What is known of the server, beside its address.
+#[derive(Debug, Clone, Copy)]
+struct Server<'a> {
+    name: &'a str,
+    process: Option<Process>,
+    fsync: Option<Duration>,
 }
 
 fn launch(args: &BenchArgs) -> Result<Launch> {
@@ -107,56 +149,57 @@ fn launch(args: &BenchArgs) -> Result<Launch> {
     })
 }
 
-/// Runs the load against a ready server.
-fn measure_server(args: &BenchArgs, control: &Control, child: Option<&Child>) -> Result<(Arc<Shared>, Facts)> {
-    let server = child.map(Child::pid).or(args.pid).map(Process::Pid);
-    let idle = server.and_then(Process::memory);
+/// Runs the load once the server is ready, and returns what came of it and the webhooks' ids.
+fn measure_server(
+    args: &BenchArgs,
+    control: &Control,
+    server: &Server<'_>,
+) -> Result<(Arc<Shared>, Facts, Vec<String>)> {
+    control.wait_until_ready()?;
+    let idle = server.process.and_then(Process::memory);
     let endpoints = Endpoints::bind(args)?;
     control.register_event_type()?;
     let webhooks = endpoints.create_webhooks(args, control)?;
 
     let warm_up = Duration::from_secs_f64(args.warm_up_seconds());
     let measure_from_ns = u64::try_from(warm_up.as_nanos()).expect("a day at most");
-    let ledger = Ledger::new(&endpoints.kinds, args.events_max(), measure_from_ns, args.failing_share);
+    let ledger = Ledger::new(
+        &endpoints.kinds,
+        args.events_max(),
+        measure_from_ns,
+        args.failing_share,
+    );
     let shared = Arc::new(Shared::new(ledger));
-    let observed = drive(args, control.address(), control.host(), endpoints, &shared, server);
-    let end = server.and_then(Process::memory);
-
-    // Its own server keeps nothing; another one should.
-    if child.is_none() {
-        for id in &webhooks {
-            control.delete_webhook(id)?;
-        }
-    }
+    let observed = drive(args, control, endpoints, &shared, server.process)?;
+    let end = server.process.and_then(Process::memory);
     let facts = Facts {
-        server: args.url.clone().unwrap_or_else(|| "started".to_owned()),
-        fsync: child.and_then(Child::fsync),
+        server: server.name.to_owned(),
+        fsync: server.fsync,
         idle,
         end,
-        observed: observed?,
+        observed,
         stop: None,
     };
-    Ok((shared, facts))
+    Ok((shared, facts, webhooks))
 }
 
 /// Starts the traffic, watches it to its end, and closes it.
 fn drive(
     args: &BenchArgs,
-    address: SocketAddr,
-    host: &str,
+    control: &Control,
     endpoints: Endpoints,
     shared: &Arc<Shared>,
     server: Option<Process>,
 ) -> Result<Observed> {
     let shape = PublishShape {
-        host,
-        token: args.token.as_deref(),
+        host: control.host(),
+        token: control.token(),
         payload_bytes: args.payload_bytes as usize,
         shape: args.payload_shape,
         batch: args.batch,
     };
     let plan = Plan {
-        address,
+        address: control.address(),
         request: PublishRequest::new(&shape),
         batch: u64::from(args.batch),
         connections: args.connections,
@@ -164,17 +207,27 @@ fn drive(
         patience: PATIENCE,
     };
     let slow = Duration::from_millis(args.slow_ms);
-    let receiver = Receiver::new(Arc::clone(shared), endpoints.keys, parts_of_2_32(args.verify_share), slow);
+    let receiver = Receiver::new(
+        Arc::clone(shared),
+        endpoints.keys,
+        parts_of_2_32(args.verify_share),
+        slow,
+    );
     let listeners = vec![endpoints.healthy, endpoints.others];
     let traffic = Traffic::start(shared, plan, receiver, listeners, args.two_threads)?;
     let schedule = Schedule {
         warm_up: Duration::from_secs_f64(args.warm_up_seconds()),
         measured: args.measured_seconds().map(Duration::from_secs_f64),
         drain_timeout: Duration::from_secs_f64(args.drain_timeout),
-        settle: Duration::from_secs_f64(args.settle.unwrap_or(if args.backlog.is_some() { BACKLOG_SETTLE } else { 0.0 })),
+        settle: Duration::from_secs_f64(args.settle.unwrap_or(if args.backlog.is_some() {
+            BACKLOG_SETTLE
+        } else {
+            0.0
+        })),
     };
     let visible = !args.json && std::io::stderr().is_terminal();
-    let observed = Watcher::new(shared, &traffic, server, visible, args.events_max()).watch(&schedule);
+    let observed =
+        Watcher::new(shared, &traffic, server, visible, args.events_max()).watch(&schedule);
     traffic.close()?;
     observed
 }
@@ -195,24 +248,29 @@ impl Endpoints {
         let kinds: Vec<_> = [
             (Kind::Healthy, args.healthy_endpoints()),
             (Kind::Slow, args.slow_endpoints),
-            (Kind::Dead, args.dead_endpoints + u32::from(args.backlog.is_some())),
+            (
+                Kind::Dead,
+                args.dead_endpoints + u32::from(args.backlog.is_some()),
+            ),
             (Kind::Failing, args.failing_endpoints),
         ]
         .into_iter()
         .flat_map(|(kind, count)| std::iter::repeat_n(kind, count as usize))
         .collect();
-        let random = SystemRandom::new();
         let mut endpoints = Self {
             kinds,
             secrets: Vec::new(),
             keys: Vec::new(),
-            healthy: TcpListener::bind((args.receive_on, 0)).context("failed to open the receiver's port")?,
-            others: TcpListener::bind((args.receive_on, 0)).context("failed to open the receiver's port")?,
+            healthy: TcpListener::bind((args.receive_on, 0))
+                .context("failed to open the receiver's port")?,
+            others: TcpListener::bind((args.receive_on, 0))
+                .context("failed to open the receiver's port")?,
         };
         for _ in 0..endpoints.kinds.len() {
-            let mut key = [0; 32];
-            random.fill(&mut key).map_err(|_| anyhow!("the system has no randomness"))?;
-            endpoints.secrets.push(format!("whsec_{}", STANDARD.encode(key)));
+            let key = edge::random::<32>();
+            endpoints
+                .secrets
+                .push(format!("whsec_{}", STANDARD.encode(key)));
             endpoints.keys.push(hmac::Key::new(hmac::HMAC_SHA256, &key));
         }
         Ok(endpoints)
@@ -222,7 +280,11 @@ impl Endpoints {
     fn create_webhooks(&self, args: &BenchArgs, control: &Control) -> Result<Vec<String>> {
         let mut ids = Vec::with_capacity(self.kinds.len());
         for (number, (kind, secret)) in self.kinds.iter().zip(&self.secrets).enumerate() {
-            let listener = if *kind == Kind::Healthy { &self.healthy } else { &self.others };
+            let listener = if *kind == Kind::Healthy {
+                &self.healthy
+            } else {
+                &self.others
+            };
             ids.push(control.create_webhook(&Webhook {
                 name: format!("bench {number}"),
                 target_url: format!("http://{}/hook/{number}", listener.local_addr()?),

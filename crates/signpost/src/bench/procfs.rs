@@ -61,7 +61,10 @@ fn memory_in_status(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    Some(Memory { resident_bytes: kibibytes("VmRSS:")? * 1024, peak_bytes: kibibytes("VmHWM:")? * 1024 })
+    Some(Memory {
+        resident_bytes: kibibytes("VmRSS:")? * 1024,
+        peak_bytes: kibibytes("VmHWM:")? * 1024,
+    })
 }
 
 #[cfg(test)]
@@ -78,7 +81,13 @@ mod tests {
     #[test]
     fn memory_is_in_kibibytes() {
         let status = "Name:\tx\nVmPeak:\t  999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!(memory_in_status(status), Some(Memory { resident_bytes: 1 << 20, peak_bytes: 2 << 20 }));
+        assert_eq!(
+            memory_in_status(status),
+            Some(Memory {
+                resident_bytes: 1 << 20,
+                peak_bytes: 2 << 20
+            })
+        );
         assert_eq!(memory_in_status("Name:\tkernel thread\n"), None);
     }
 

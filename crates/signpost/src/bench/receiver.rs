@@ -24,7 +24,8 @@ const BUFFER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const REFUSED: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-const MALFORMED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const MALFORMED: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Takes deliveries for all endpoints of a run.
 #[derive(Debug)]
@@ -40,8 +41,18 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// A receiver for as many endpoints as there are keys.
-    pub(super) fn new(shared: Arc<Shared>, keys: Vec<hmac::Key>, verify_share: u64, slow: Duration) -> Self {
-        Self { shared, keys, verify_share, slow }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        keys: Vec<hmac::Key>,
+        verify_share: u64,
+        slow: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            keys,
+            verify_share,
+            slow,
+        }
     }
 
     /// Serves every connection that comes in.
@@ -100,8 +111,12 @@ impl Receiver {
 
     fn take(&self, delivery: &Delivery<'_>) -> Answer {
         let now_ns = self.shared.now_ns();
-        let known = delivery.endpoint.and_then(|endpoint| Some((endpoint, self.keys.get(endpoint)?)));
-        let (Some((endpoint, key)), Some((sequence, sent_ns))) = (known, wire::fields_of(delivery.body)) else {
+        let known = delivery
+            .endpoint
+            .and_then(|endpoint| Some((endpoint, self.keys.get(endpoint)?)));
+        let (Some((endpoint, key)), Some((sequence, sent_ns))) =
+            (known, wire::fields_of(delivery.body))
+        else {
             self.shared.ledger().receive_unknown();
             return Answer::Taken;
         };
@@ -113,7 +128,14 @@ impl Receiver {
             Signature::Bad
         };
         let id = id_mark(delivery.id);
-        self.shared.ledger().receive(Receipt { endpoint, sequence, id, sent_ns, now_ns, signature })
+        self.shared.ledger().receive(Receipt {
+            endpoint,
+            sequence,
+            id,
+            sent_ns,
+            now_ns,
+            signature,
+        })
     }
 }
 
@@ -125,7 +147,9 @@ fn is_signed(key: &hmac::Key, delivery: &Delivery<'_>) -> bool {
         context.update(part);
     }
     let mut expected = [0; 44];
-    let written = STANDARD.encode_slice(context.sign(), &mut expected).expect("44 bytes hold 32 in base64");
+    let written = STANDARD
+        .encode_slice(context.sign(), &mut expected)
+        .expect("44 bytes hold 32 in base64");
     delivery
         .signature
         .split(|byte| *byte == b' ')
@@ -151,9 +175,33 @@ mod tests {
         };
         assert!(is_signed(&key, &delivery));
         let among_others = b"v1,AAAA v1a,BBBB v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
-        assert!(is_signed(&key, &Delivery { signature: among_others, ..delivery }));
-        assert!(!is_signed(&key, &Delivery { timestamp: b"1614265331", ..delivery }));
-        assert!(!is_signed(&key, &Delivery { body: br#"{"test": 2432232315}"#, ..delivery }));
-        assert!(!is_signed(&key, &Delivery { signature: b"", ..delivery }));
+        assert!(is_signed(
+            &key,
+            &Delivery {
+                signature: among_others,
+                ..delivery
+            }
+        ));
+        assert!(!is_signed(
+            &key,
+            &Delivery {
+                timestamp: b"1614265331",
+                ..delivery
+            }
+        ));
+        assert!(!is_signed(
+            &key,
+            &Delivery {
+                body: br#"{"test": 2432232315}"#,
+                ..delivery
+            }
+        ));
+        assert!(!is_signed(
+            &key,
+            &Delivery {
+                signature: b"",
+                ..delivery
+            }
+        ));
     }
 }

@@ -1,14 +1,12 @@
-//! What a run comes to: figures for programs (JSON) and tables for people.
+//! What a run comes to, in figures that programs read as JSON; [`super::tables`] shows them to people.
 //!
 //! Rates are counted between two moments both seen by the watcher: the end of the warm-up and the
 //! end of publishing. CPU per delivery is counted until the last delivery, so that a server that
 //! accepts now and delivers later pays for both.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::args::BenchArgs;
@@ -16,9 +14,6 @@ use super::histogram::Histogram;
 use super::ledger::{Kind, Ledger, PublishError, Totals};
 use super::procfs::Memory;
 use super::watch::{MemorySample, Observed, Snapshot, per_second};
-
-/// Columns of the memory plot.
-const PLOT_COLUMNS: usize = 60;
 
 /// All figures of one run. Member names are stable: scripts compare runs by them.
 #[derive(Debug, Clone, Serialize)]
@@ -165,7 +160,8 @@ impl Report {
     /// Draws up the figures.
     pub(super) fn new(args: &BenchArgs, ledger: &Ledger, facts: &Facts) -> Self {
         let integrity = integrity(ledger);
-        let failed = integrity.lost + integrity.bad_signatures + integrity.wrong_ids > 0 || integrity.accepted == 0;
+        let failed = integrity.lost + integrity.bad_signatures + integrity.wrong_ids > 0
+            || integrity.accepted == 0;
         Self {
             passed: !failed,
             workload: args.workload.clone(),
@@ -177,161 +173,17 @@ impl Report {
             integrity,
         }
     }
-
-    /// For people.
-    pub(super) fn tables(&self) -> String {
-        let mut text = String::new();
-        for line in [&self.workload, &Some(self.setup.line())].into_iter().flatten() {
-            writeln!(text, "{line}").expect("writing to a String cannot fail");
-        }
-        for table in [self.throughput_table(), self.latency_table(), self.cost_table(), self.integrity_table()] {
-            writeln!(text, "\n{table}").expect("writing to a String cannot fail");
-        }
-        if let Some(memory) = self.memory.as_ref().filter(|memory| !memory.samples.is_empty()) {
-            writeln!(text, "\n{}", memory.plot()).expect("writing to a String cannot fail");
-        }
-        let verdict = if self.passed {
-            "Nothing lost, no bad signature.".to_owned()
-        } else {
-            format!("FAILED: {}", self.integrity.failures())
-        };
-        writeln!(text, "\n{verdict}").expect("writing to a String cannot fail");
-        text
-    }
-
-    fn throughput_table(&self) -> Table {
-        let throughput = &self.throughput;
-        let mut table = table(&["throughput", ""]);
-        table.add_row(["accepted/s", &grouped(throughput.accepted_per_second)]);
-        table.add_row(["delivered/s", &grouped(throughput.delivered_per_second)]);
-        table.add_row(["measured for", &format!("{:.2} s", throughput.measured_seconds)]);
-        table.add_row(["last delivery after publishing", &format!("{:.3} s", throughput.drain_seconds)]);
-        if let Some(seconds) = throughput.stop_seconds {
-            table.add_row(["server stopped in", &format!("{seconds:.3} s")]);
-        }
-        table
-    }
-
-    fn latency_table(&self) -> Table {
-        let mut table = table(&["latency, ms", "p50", "p95", "p99", "max", "count"]);
-        for (name, latency) in &self.latency_ms {
-            let Latency { count, p50, p95, p99, max } = latency;
-            let name = name.replace('_', " ");
-            let values = [p50, p95, p99, max].map(|value| format!("{value:.2}"));
-            table.add_row([vec![name], values.to_vec(), vec![count.to_string()]].concat());
-        }
-        table
-    }
-
-    fn cost_table(&self) -> Table {
-        let cost = |seconds: Option<f64>, cores: Option<f64>| {
-            let show = |value: Option<f64>, digits: usize| {
-                value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.digits$}"))
-            };
-            [show(seconds, 4), show(cores, 2)]
-        };
-        let cpu = &self.cpu;
-        let mut table = table(&["CPU", "s per 1,000 deliveries", "cores busy"]);
-        let [seconds, cores] = cost(cpu.server_seconds_per_1000_deliveries, cpu.server_cores);
-        table.add_row(["server", &seconds, &cores]);
-        let [seconds, cores] = cost(cpu.load_seconds_per_1000_deliveries, cpu.load_cores);
-        table.add_row(["generator and receiver", &seconds, &cores]);
-        if let Some(memory) = &self.memory {
-            let bytes = [memory.idle_bytes, memory.peak_bytes, memory.end_bytes].map(mebibytes);
-            table.add_row(["memory idle, peak, end", &bytes.join(", "), ""]);
-        }
-        table
-    }
-
-    fn integrity_table(&self) -> Table {
-        let integrity = &self.integrity;
-        let mut table = table(&["events", ""]);
-        let counts = [
-            ("accepted", integrity.accepted),
-            ("delivered", integrity.delivered),
-            ("lost", integrity.lost),
-            ("duplicated", integrity.duplicated),
-            ("signatures verified", integrity.signatures_verified),
-            ("bad signatures", integrity.bad_signatures),
-        ];
-        let seldom = [
-            ("delivered to slow, dead and failing endpoints", integrity.delivered_to_others),
-            ("wrong ids", integrity.wrong_ids),
-            ("requests about nothing known", integrity.unknown),
-            ("delivered though not acknowledged", integrity.unacknowledged),
-            ("refused once", integrity.refused_once),
-        ];
-        for (name, count) in counts.into_iter().chain(seldom.into_iter().filter(|(_, count)| *count > 0)) {
-            table.add_row([name.to_owned(), count.to_string()]);
-        }
-        for (error, count) in &integrity.publish_errors {
-            table.add_row([format!("not accepted: {error}"), count.to_string()]);
-        }
-        table
-    }
-}
-
-impl Setup {
-    /// In one line.
-    fn line(&self) -> String {
-        let rate = self.rate_per_second.map_or_else(
-            || "as fast as answered".to_owned(),
-            |rate| format!("{} events/s offered", grouped(rate)),
-        );
-        let fsync = self.fsync_ms.map_or_else(String::new, |fsync_ms| format!(", fsync {fsync_ms:.2} ms"));
-        let mut line = format!(
-            "{} connections, {rate}, {} bytes, {} healthy endpoint(s) of {} at once, {} core(s){fsync}",
-            self.connections, self.payload_bytes, self.fan_out, self.concurrency, self.cores
-        );
-        for (count, kind) in
-            [(self.slow_endpoints, "slow"), (self.dead_endpoints, "dead"), (self.failing_endpoints, "failing")]
-        {
-            if count > 0 {
-                write!(line, ", {count} {kind}").expect("writing to a String cannot fail");
-            }
-        }
-        line
-    }
-}
-
-impl Integrity {
-    fn failures(&self) -> String {
-        if self.accepted == 0 {
-            return "no event was accepted".to_owned();
-        }
-        [(self.lost, "lost"), (self.bad_signatures, "wrongly signed"), (self.wrong_ids, "under a wrong id")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-}
-
-impl ServerMemory {
-    /// The samples as a line of bars, between their least and most.
-    fn plot(&self) -> String {
-        let bytes = || self.samples.iter().map(|sample| sample.resident_bytes);
-        let (min, max) = (bytes().min().unwrap_or(0), bytes().max().unwrap_or(0));
-        let columns = self.samples.len().min(PLOT_COLUMNS);
-        let bars: String = (0..columns)
-            .map(|column| {
-                let from = column * self.samples.len() / columns;
-                let to = (column + 1) * self.samples.len() / columns;
-                let most = self.samples[from..to].iter().map(|sample| sample.resident_bytes).max().unwrap_or(min);
-                let height = (most - min) * 7 / (max - min).max(1);
-                ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][usize::try_from(height).expect("at most 7")]
-            })
-            .collect();
-        format!("memory over time {} {bars} {}", mebibytes(min), mebibytes(max))
-    }
 }
 
 fn setup(args: &BenchArgs, facts: &Facts) -> Setup {
     Setup {
         server: facts.server.clone(),
         cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-        r#loop: if args.rate.is_some() { "open" } else { "closed" },
+        r#loop: if args.rate.is_some() {
+            "open"
+        } else {
+            "closed"
+        },
         rate_per_second: args.rate,
         connections: args.connections,
         concurrency: args.concurrency(),
@@ -354,15 +206,21 @@ fn throughput(facts: &Facts, end: Totals) -> Throughput {
     Throughput {
         measured_seconds: seconds,
         accepted_per_second: per_second(published.totals.accepted - begin.totals.accepted, seconds),
-        delivered_per_second: per_second(published.totals.delivered - begin.totals.delivered, seconds),
+        delivered_per_second: per_second(
+            published.totals.delivered - begin.totals.delivered,
+            seconds,
+        ),
         drain_seconds: Duration::from_nanos(drain_ns).as_secs_f64(),
         stop_seconds: facts.stop.map(|stop| stop.as_secs_f64()),
     }
 }
 
 fn latencies(ledger: &Ledger) -> BTreeMap<&'static str, Latency> {
-    let (healthy, slow, dead) =
-        (ledger.latencies(Kind::Healthy), ledger.latencies(Kind::Slow), ledger.latencies(Kind::Dead));
+    let (healthy, slow, dead) = (
+        ledger.latencies(Kind::Healthy),
+        ledger.latencies(Kind::Slow),
+        ledger.latencies(Kind::Dead),
+    );
     [
         ("send_to_accept", ledger.acknowledged()),
         ("send_to_receipt", &healthy.from_send),
@@ -390,16 +248,30 @@ impl Latency {
 }
 
 fn cpu(observed: &Observed) -> Cpu {
-    let Observed { begin, published, drained, .. } = observed;
-    let received = |snapshot: &Snapshot| snapshot.totals.delivered + snapshot.totals.delivered_to_others;
+    let Observed {
+        begin,
+        published,
+        drained,
+        ..
+    } = observed;
+    let received =
+        |snapshot: &Snapshot| snapshot.totals.delivered + snapshot.totals.delivered_to_others;
     let deliveries = received(drained) - received(begin);
     let spent = |cpu: fn(&Snapshot) -> Option<Duration>, until: &Snapshot| {
         Some(cpu(until)?.saturating_sub(cpu(begin)?).as_secs_f64())
     };
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    let per_1000 = |cpu| spent(cpu, drained).filter(|_| deliveries > 0).map(|spent| spent * 1e3 / deliveries as f64);
+    let per_1000 = |cpu| {
+        spent(cpu, drained)
+            .filter(|_| deliveries > 0)
+            .map(|spent| spent * 1e3 / deliveries as f64)
+    };
     let seconds = seconds_between(begin, published);
-    let cores = |cpu| spent(cpu, published).filter(|_| seconds > 0.0).map(|spent| spent / seconds);
+    let cores = |cpu| {
+        spent(cpu, published)
+            .filter(|_| seconds > 0.0)
+            .map(|spent| spent / seconds)
+    };
     Cpu {
         server_seconds_per_1000_deliveries: per_1000(|snapshot| snapshot.server_cpu),
         server_cores: cores(|snapshot| snapshot.server_cpu),
@@ -418,7 +290,11 @@ fn memory(facts: &Facts, with_samples: bool) -> Option<ServerMemory> {
         idle_bytes: idle.resident_bytes,
         peak_bytes: end.peak_bytes,
         end_bytes: end.resident_bytes,
-        samples: if with_samples { facts.observed.memory.iter().map(sample).collect() } else { Vec::new() },
+        samples: if with_samples {
+            facts.observed.memory.iter().map(sample).collect()
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -442,7 +318,11 @@ fn integrity(ledger: &Ledger) -> Integrity {
         bad_signatures: totals.bad_signatures,
         unacknowledged: ledger.unacknowledged(),
         refused_once: totals.refused,
-        publish_errors: ledger.errors().iter().map(|(error, count)| (name(error), *count)).collect(),
+        publish_errors: ledger
+            .errors()
+            .iter()
+            .map(|(error, count)| (name(error), *count))
+            .collect(),
     }
 }
 
@@ -454,56 +334,9 @@ fn milliseconds(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
-}
-
-/// A rate in whole numbers with thousands set apart; small ones with one decimal.
-fn grouped(rate: f64) -> String {
-    if rate < 100.0 {
-        return format!("{rate:.1}");
-    }
-    let digits = format!("{rate:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rates_are_grouped_by_thousands() {
-        assert_eq!([0.04, 99.95, 100.0, 15_000.4, 1_234_567.0].map(grouped), ["0.0", "100.0", "100", "15,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn memory_is_plotted_between_its_extremes() {
-        let samples: Vec<_> = [10, 20, 30, 80, 80]
-            .map(|mebibytes| Sample { at_seconds: 0.0, resident_bytes: mebibytes << 20 })
-            .to_vec();
-        let memory = ServerMemory { idle_bytes: 0, peak_bytes: 0, end_bytes: 0, samples };
-        assert_eq!(memory.plot(), "memory over time 10.0 MiB ▁▂▃██ 80.0 MiB");
-        let flat = ServerMemory { samples: vec![memory.samples[0]; 200], ..memory };
-        assert_eq!(flat.plot().matches('▁').count(), PLOT_COLUMNS);
-    }
 
     #[test]
     fn latencies_become_milliseconds() {
@@ -511,6 +344,9 @@ mod tests {
         assert!(Latency::of(&histogram).is_none());
         histogram.record(2_000_000);
         let latency = Latency::of(&histogram).unwrap();
-        assert_eq!((latency.count, latency.max.to_string()), (1, "2".to_owned()));
+        assert_eq!(
+            (latency.count, latency.max.to_string()),
+            (1, "2".to_owned())
+        );
     }
 }

@@ -53,7 +53,9 @@ impl Shared {
 
     /// The books, for a moment.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no thread panics while it holds the ledger")
+        self.ledger
+            .lock()
+            .expect("no thread panics while it holds the ledger")
     }
 
     /// Ends publishing: requests under way are finished, none is begun.
@@ -116,9 +118,16 @@ impl Traffic {
                 published.store(true, Ordering::Relaxed);
             }
         };
-        let mut traffic = Self { shared: Arc::clone(shared), generator: None, receiver: None, published };
+        let mut traffic = Self {
+            shared: Arc::clone(shared),
+            generator: None,
+            receiver: None,
+            published,
+        };
         if two_threads {
-            traffic.receiver = Some(spawn("bench-receiver", move |runtime| runtime.block_on(receive()))?);
+            traffic.receiver = Some(spawn("bench-receiver", move |runtime| {
+                runtime.block_on(receive())
+            })?);
             traffic.generator = Some(spawn("bench-generator", move |runtime| {
                 runtime.block_on(publish());
                 Ok(())
@@ -142,7 +151,8 @@ impl Traffic {
         if self.published.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let gone = |thread: &Option<JoinHandle<_>>| thread.as_ref().is_some_and(JoinHandle::is_finished);
+        let gone =
+            |thread: &Option<JoinHandle<_>>| thread.as_ref().is_some_and(JoinHandle::is_finished);
         if gone(&self.generator) || gone(&self.receiver) {
             return Err(anyhow!("the load generator ended early"));
         }
@@ -157,8 +167,13 @@ impl Traffic {
         self.shared.stop_publishing();
         self.shared.abandon_requests();
         self.shared.close.notify_one();
-        for thread in [self.generator.take(), self.receiver.take()].into_iter().flatten() {
-            thread.join().map_err(|_| anyhow!("a thread of the load generator panicked"))??;
+        for thread in [self.generator.take(), self.receiver.take()]
+            .into_iter()
+            .flatten()
+        {
+            thread
+                .join()
+                .map_err(|_| anyhow!("a thread of the load generator panicked"))??;
         }
         Ok(())
     }
@@ -168,7 +183,10 @@ fn spawn<F>(name: &str, run: F) -> Result<JoinHandle<Result<()>>>
 where
     F: FnOnce(&Runtime) -> Result<()> + Send + 'static,
 {
-    let runtime = Builder::new_current_thread().enable_all().build().context("failed to make a runtime")?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to make a runtime")?;
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || run(&runtime))
@@ -176,11 +194,18 @@ where
 }
 
 /// Receives until the run is closed.
-async fn receive(shared: &Arc<Shared>, receiver: Receiver, listeners: Vec<StdListener>) -> Result<()> {
+async fn receive(
+    shared: &Arc<Shared>,
+    receiver: Receiver,
+    listeners: Vec<StdListener>,
+) -> Result<()> {
     let receiver = Arc::new(receiver);
     for listener in listeners {
-        listener.set_nonblocking(true).context("failed to prepare the receiver's socket")?;
-        let listener = TcpListener::from_std(listener).context("failed to prepare the receiver's socket")?;
+        listener
+            .set_nonblocking(true)
+            .context("failed to prepare the receiver's socket")?;
+        let listener =
+            TcpListener::from_std(listener).context("failed to prepare the receiver's socket")?;
         tokio::spawn(Arc::clone(&receiver).listen(listener));
     }
     let interruptible = Arc::clone(shared);

@@ -88,9 +88,21 @@ impl<'a> Watcher<'a> {
         visible: bool,
         events_max: Option<u64>,
     ) -> Self {
-        let progress = if visible { progress_bar(events_max) } else { ProgressBar::hidden() };
+        let progress = if visible {
+            progress_bar(events_max)
+        } else {
+            ProgressBar::hidden()
+        };
         let drawn = (shared.now_ns(), Totals::default());
-        Self { shared, traffic, server, progress, memory: Vec::new(), ticks: 0, drawn }
+        Self {
+            shared,
+            traffic,
+            server,
+            progress,
+            memory: Vec::new(),
+            ticks: 0,
+            drawn,
+        }
     }
 
     /// Sees the run through.
@@ -99,24 +111,42 @@ impl<'a> Watcher<'a> {
     /// When a thread of the traffic died or the user asked to end.
     pub(super) fn watch(mut self, schedule: &Schedule) -> Result<Observed> {
         let begin = self.until("warming up", |watcher| {
-            Ok(watcher.shared.now_ns() >= nanoseconds(schedule.warm_up) || watcher.traffic.has_published()?)
+            Ok(watcher.shared.now_ns() >= nanoseconds(schedule.warm_up)
+                || watcher.traffic.has_published()?)
         })?;
-        let end_ns = schedule.measured.map(|measured| nanoseconds(schedule.warm_up) + nanoseconds(measured));
+        let end_ns = schedule
+            .measured
+            .map(|measured| nanoseconds(schedule.warm_up) + nanoseconds(measured));
         let published = self.until("publishing", |watcher| {
-            Ok(end_ns.is_some_and(|end_ns| watcher.shared.now_ns() >= end_ns) || watcher.traffic.has_published()?)
+            Ok(
+                end_ns.is_some_and(|end_ns| watcher.shared.now_ns() >= end_ns)
+                    || watcher.traffic.has_published()?,
+            )
         })?;
         self.shared.stop_publishing();
-        self.until("finishing requests", |watcher| watcher.traffic.has_published())?;
+        self.until("finishing requests", |watcher| {
+            watcher.traffic.has_published()
+        })?;
         let drained = self.drain(schedule.drain_timeout)?;
         let linger_ns = drained.at_ns + nanoseconds(LINGER.max(schedule.settle));
-        self.until("settling", |watcher| Ok(watcher.shared.now_ns() >= linger_ns))?;
+        self.until("settling", |watcher| {
+            Ok(watcher.shared.now_ns() >= linger_ns)
+        })?;
         self.progress.finish_and_clear();
-        Ok(Observed { begin, published, drained, memory: self.memory })
+        Ok(Observed {
+            begin,
+            published,
+            drained,
+            memory: self.memory,
+        })
     }
 
     /// Waits until every accepted event has come, or none has for `timeout`.
     fn drain(&mut self, timeout: Duration) -> Result<Snapshot> {
-        let mut progressed = (self.shared.ledger().totals().delivered, self.shared.now_ns());
+        let mut progressed = (
+            self.shared.ledger().totals().delivered,
+            self.shared.now_ns(),
+        );
         self.until("waiting for deliveries", |watcher| {
             let (now_ns, ledger) = (watcher.shared.now_ns(), watcher.shared.ledger());
             let delivered = ledger.totals().delivered;
@@ -128,7 +158,11 @@ impl<'a> Watcher<'a> {
     }
 
     /// Looks every tick until `reached`, and takes the snapshot of that moment.
-    fn until(&mut self, doing: &'static str, mut reached: impl FnMut(&Self) -> Result<bool>) -> Result<Snapshot> {
+    fn until(
+        &mut self,
+        doing: &'static str,
+        mut reached: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<Snapshot> {
         loop {
             if reached(self)? {
                 return Ok(self.snapshot());
@@ -156,7 +190,10 @@ impl<'a> Watcher<'a> {
     fn sample(&mut self, doing: &'static str) {
         let at_ns = self.shared.now_ns();
         if let Some(memory) = self.server.and_then(Process::memory) {
-            self.memory.push(MemorySample { at_ns, resident_bytes: memory.resident_bytes });
+            self.memory.push(MemorySample {
+                at_ns,
+                resident_bytes: memory.resident_bytes,
+            });
         }
         if self.progress.is_hidden() {
             return;
@@ -166,7 +203,9 @@ impl<'a> Watcher<'a> {
         if seconds >= 0.5 {
             let accepted = per_second(totals.accepted - self.drawn.1.accepted, seconds);
             let delivered = per_second(totals.delivered - self.drawn.1.delivered, seconds);
-            self.progress.set_message(format!("{doing}: {accepted:.0} accepted/s, {delivered:.0} delivered/s"));
+            self.progress.set_message(format!(
+                "{doing}: {accepted:.0} accepted/s, {delivered:.0} delivered/s"
+            ));
             self.progress.set_position(totals.issued);
             self.drawn = (at_ns, totals);
         }
@@ -175,8 +214,14 @@ impl<'a> Watcher<'a> {
 
 fn progress_bar(events_max: Option<u64>) -> ProgressBar {
     let (bar, template) = match events_max {
-        Some(events) => (ProgressBar::new(events), "{elapsed_precise} {bar:30} {human_pos}/{human_len} {msg}"),
-        None => (ProgressBar::new_spinner(), "{elapsed_precise} {spinner} {human_pos} events, {msg}"),
+        Some(events) => (
+            ProgressBar::new(events),
+            "{elapsed_precise} {bar:30} {human_pos}/{human_len} {msg}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{elapsed_precise} {spinner} {human_pos} events, {msg}",
+        ),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("the template is well formed"))
 }
@@ -188,5 +233,9 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// `count` in `seconds`, as a rate; 0 in no time.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    }
 }

@@ -55,14 +55,22 @@ pub(super) struct PublishShape<'a> {
 impl PublishRequest {
     /// Builds the request.
     pub(super) fn new(shape: &PublishShape<'_>) -> Self {
-        let event = format!(r#"{{"event":"{EVENT_NAME}","data":{}}}"#, data(shape.payload_bytes, shape.shape));
+        let event = format!(
+            r#"{{"event":"{EVENT_NAME}","data":{}}}"#,
+            data(shape.payload_bytes, shape.shape)
+        );
         let (path, body) = if shape.batch == 1 {
             ("/api/v1/events", event)
         } else {
             let events = vec![event; shape.batch as usize].join(",");
-            ("/api/v1/events/batch", format!(r#"{{"events":[{events}]}}"#))
+            (
+                "/api/v1/events/batch",
+                format!(r#"{{"events":[{events}]}}"#),
+            )
         };
-        let authorization = shape.token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let authorization = shape.token.map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {token}\r\n")
+        });
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             shape.host,
@@ -76,8 +84,14 @@ impl PublishRequest {
     /// Numbers its events from `first` on and stamps all of them with `sent_ns`.
     pub(super) fn patch(&mut self, first: u64, sent_ns: u64) {
         for (sequence, slot) in (first..).zip(&self.slots) {
-            write_digits(&mut self.bytes[slot.sequence_at..slot.sequence_at + 10], SEQUENCE_BASE + sequence);
-            write_digits(&mut self.bytes[slot.sent_at..slot.sent_at + 16], SENT_BASE + sent_ns);
+            write_digits(
+                &mut self.bytes[slot.sequence_at..slot.sequence_at + 10],
+                SEQUENCE_BASE + sequence,
+            );
+            write_digits(
+                &mut self.bytes[slot.sent_at..slot.sent_at + 16],
+                SENT_BASE + sent_ns,
+            );
         }
     }
 
@@ -93,7 +107,10 @@ fn data(bytes: usize, shape: Shape) -> String {
     if shape == Shape::Fields {
         // 40 bytes each: a text, a number and a flag, as application events have them.
         for field in 0.. {
-            let field = format!(r#","f{field:03}":["value-{field:05}",{},true]"#, 1_000_000 + field);
+            let field = format!(
+                r#","f{field:03}":["value-{field:05}",{},true]"#,
+                1_000_000 + field
+            );
             if data.len() + field.len() + r#","pad":""}"#.len() > bytes {
                 break;
             }
@@ -115,8 +132,12 @@ fn slots_of(bytes: &[u8]) -> Vec<Slot> {
     let mut slots = Vec::new();
     let mut from = 0;
     while let Some(sequence_at) = end_of(bytes, from, br#""seq":"#) {
-        let sent_at = end_of(bytes, sequence_at, br#""sent_ns":"#).expect("data has both fields, in this order");
-        slots.push(Slot { sequence_at, sent_at });
+        let sent_at = end_of(bytes, sequence_at, br#""sent_ns":"#)
+            .expect("data has both fields, in this order");
+        slots.push(Slot {
+            sequence_at,
+            sent_at,
+        });
         from = sent_at;
     }
     slots
@@ -124,7 +145,10 @@ fn slots_of(bytes: &[u8]) -> Vec<Slot> {
 
 /// Where the first `needle` at or after `from` ends.
 fn end_of(bytes: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
-    let found = bytes.get(from..)?.windows(needle.len()).position(|window| window == needle)?;
+    let found = bytes
+        .get(from..)?
+        .windows(needle.len())
+        .position(|window| window == needle)?;
     Some(from + found + needle.len())
 }
 
@@ -137,7 +161,10 @@ fn write_digits(target: &mut [u8], mut value: u64) {
 
 /// The digits that `bytes` begins with, as a number.
 fn leading_number(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()
 }
 
@@ -181,7 +208,9 @@ pub(super) fn parse_answer(buffer: &[u8]) -> Result<Option<Answer<'_>>, Malforme
     let parsed = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut response, buffer, &mut headers)
         .map_err(|_| Malformed)?;
-    let httparse::Status::Complete(head_bytes) = parsed else { return Ok(None) };
+    let httparse::Status::Complete(head_bytes) = parsed else {
+        return Ok(None);
+    };
     let status = response.code.ok_or(Malformed)?;
     let mut length = if status == 204 { Some(0) } else { None };
     let mut close = false;
@@ -192,8 +221,15 @@ pub(super) fn parse_answer(buffer: &[u8]) -> Result<Option<Answer<'_>>, Malforme
             close = header.value.eq_ignore_ascii_case(b"close");
         }
     }
-    let bytes = head_bytes.checked_add(length.ok_or(Malformed)?).ok_or(Malformed)?;
-    Ok(buffer.get(head_bytes..bytes).map(|body| Answer { status, close, body, bytes }))
+    let bytes = head_bytes
+        .checked_add(length.ok_or(Malformed)?)
+        .ok_or(Malformed)?;
+    Ok(buffer.get(head_bytes..bytes).map(|body| Answer {
+        status,
+        close,
+        body,
+        bytes,
+    }))
 }
 
 /// A complete delivery at the start of a buffer.
@@ -217,15 +253,21 @@ pub(super) struct Delivery<'a> {
 pub(super) fn parse_delivery(buffer: &[u8]) -> Result<Option<Delivery<'_>>, Malformed> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(buffer, &mut headers).map_err(|_| Malformed)?;
-    let httparse::Status::Complete(head_bytes) = parsed else { return Ok(None) };
+    let parsed = request
+        .parse_with_uninit_headers(buffer, &mut headers)
+        .map_err(|_| Malformed)?;
+    let httparse::Status::Complete(head_bytes) = parsed else {
+        return Ok(None);
+    };
     let (mut id, mut timestamp, mut signature) = (&b""[..], &b""[..], &b""[..]);
     let mut length = None;
     for header in request.headers.iter() {
         // The lengths tell the four apart from each other and from nearly all else.
         match header.name.len() {
             10 if header.name.eq_ignore_ascii_case("webhook-id") => id = header.value,
-            14 if header.name.eq_ignore_ascii_case("content-length") => length = Some(content_length(header.value)?),
+            14 if header.name.eq_ignore_ascii_case("content-length") => {
+                length = Some(content_length(header.value)?);
+            }
             17 if header.name.eq_ignore_ascii_case("webhook-timestamp") => timestamp = header.value,
             17 if header.name.eq_ignore_ascii_case("webhook-signature") => signature = header.value,
             _ => {}
@@ -236,12 +278,24 @@ pub(super) fn parse_delivery(buffer: &[u8]) -> Result<Option<Delivery<'_>>, Malf
         .filter(|_| request.method == Some("POST"))
         .and_then(|path| path.strip_prefix("/hook/"))
         .and_then(|number| number.parse().ok());
-    let bytes = head_bytes.checked_add(length.ok_or(Malformed)?).ok_or(Malformed)?;
-    Ok(buffer.get(head_bytes..bytes).map(|body| Delivery { endpoint, id, timestamp, signature, body, bytes }))
+    let bytes = head_bytes
+        .checked_add(length.ok_or(Malformed)?)
+        .ok_or(Malformed)?;
+    Ok(buffer.get(head_bytes..bytes).map(|body| Delivery {
+        endpoint,
+        id,
+        timestamp,
+        signature,
+        body,
+        bytes,
+    }))
 }
 
 fn content_length(value: &[u8]) -> Result<usize, Malformed> {
-    std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()).ok_or(Malformed)
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .ok_or(Malformed)
 }
 
 #[cfg(test)]
@@ -249,14 +303,23 @@ mod tests {
     use super::*;
 
     fn request(payload_bytes: usize, shape: Shape, batch: u32) -> PublishRequest {
-        PublishRequest::new(&PublishShape { host: "127.0.0.1:8000", token: Some("sp_x"), payload_bytes, shape, batch })
+        PublishRequest::new(&PublishShape {
+            host: "127.0.0.1:8000",
+            token: Some("sp_x"),
+            payload_bytes,
+            shape,
+            batch,
+        })
     }
 
     fn body(request: &PublishRequest) -> serde_json::Value {
         let text = std::str::from_utf8(request.bytes()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("Authorization: Bearer sp_x\r\n"), "{head}");
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+        assert!(
+            head.contains(&format!("Content-Length: {}", body.len())),
+            "{head}"
+        );
         serde_json::from_str(body).unwrap()
     }
 
@@ -287,7 +350,11 @@ mod tests {
     fn a_batch_numbers_its_events_in_order() {
         let mut batch = request(128, Shape::Fields, 3);
         batch.patch(30, 5);
-        assert!(batch.bytes().starts_with(b"POST /api/v1/events/batch HTTP/1.1\r\n"));
+        assert!(
+            batch
+                .bytes()
+                .starts_with(b"POST /api/v1/events/batch HTTP/1.1\r\n")
+        );
         let sequences: Vec<_> = body(&batch)["events"]
             .as_array()
             .unwrap()
@@ -304,15 +371,26 @@ mod tests {
             assert_eq!(parse_answer(&whole[..end]), Ok(None));
         }
         let answer = parse_answer(whole).unwrap().unwrap();
-        assert_eq!((answer.status, answer.close, answer.bytes), (202, false, whole.len() - 4));
+        assert_eq!(
+            (answer.status, answer.close, answer.bytes),
+            (202, false, whole.len() - 4)
+        );
         assert_eq!(ids_in(answer.body).collect::<Vec<_>>(), [b"e_1"]);
     }
 
     #[test]
     fn answers_without_a_length_or_not_http_are_malformed() {
-        assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Malformed));
+        assert_eq!(
+            parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(Malformed)
+        );
         assert_eq!(parse_answer(b"SSH-2.0-OpenSSH\r\n\r\n"), Err(Malformed));
-        assert!(parse_answer(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap().unwrap().close);
+        assert!(
+            parse_answer(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                .unwrap()
+                .unwrap()
+                .close
+        );
     }
 
     #[test]
@@ -326,9 +404,18 @@ mod tests {
     fn a_delivery_gives_up_its_parts_in_any_case() {
         let bytes = b"POST /hook/12 HTTP/1.1\r\nWebhook-Id: evt_1\r\nwebhook-timestamp: 17\r\nwebhook-signature: v1,AA\r\ncontent-length: 2\r\n\r\n{}rest";
         let delivery = parse_delivery(bytes).unwrap().unwrap();
-        assert_eq!((delivery.endpoint, delivery.bytes), (Some(12), bytes.len() - 4));
-        assert_eq!((delivery.id, delivery.timestamp), (&b"evt_1"[..], &b"17"[..]));
-        assert_eq!((delivery.signature, delivery.body), (&b"v1,AA"[..], &b"{}"[..]));
+        assert_eq!(
+            (delivery.endpoint, delivery.bytes),
+            (Some(12), bytes.len() - 4)
+        );
+        assert_eq!(
+            (delivery.id, delivery.timestamp),
+            (&b"evt_1"[..], &b"17"[..])
+        );
+        assert_eq!(
+            (delivery.signature, delivery.body),
+            (&b"v1,AA"[..], &b"{}"[..])
+        );
         assert_eq!(parse_delivery(&bytes[..bytes.len() - 5]), Ok(None));
     }
 
@@ -336,7 +423,10 @@ mod tests {
     fn a_request_to_somewhere_else_names_no_endpoint() {
         let get = b"GET /hook/1 HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
         assert_eq!(parse_delivery(get).unwrap().unwrap().endpoint, None);
-        assert_eq!(parse_delivery(b"POST /hook/1 HTTP/1.1\r\n\r\n"), Err(Malformed));
+        assert_eq!(
+            parse_delivery(b"POST /hook/1 HTTP/1.1\r\n\r\n"),
+            Err(Malformed)
+        );
         assert_eq!(fields_of(br#"{"data":{"seq":"1"}}"#), None);
     }
 }
