@@ -43,6 +43,8 @@ use rustls_pki_types::pem::PemObject as _;
 pub use connect::{Dial, SystemDialer};
 pub use error::{ErrorClass, ExchangeError};
 pub use exchange::{Exchange, Outgoing};
+/// A network in CIDR form, as [`AddressPolicy::allow`] takes it.
+pub use ipnet::IpNet;
 pub use policy::{AddressPolicy, Blocked};
 pub use resolve::{BoxFuture, CachedResolver, Resolve, SystemResolver};
 pub use stream::Streaming;

@@ -146,29 +146,53 @@ async fn a_body_in_many_pieces_is_put_together_and_cut_at_the_cap() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_bounded_per_host_and_in_time() {
-    let receiver = Receiver::always(OK).await;
+async fn idle_connections_are_bounded_per_host_and_in_all() {
+    let (one, other) = (Receiver::always(OK).await, Receiver::always(OK).await);
     let egress = Egress::new(EgressConfig {
         idle_per_host_max: 2,
-        idle_timeout: Duration::from_millis(30),
+        idle_max: 3,
         ..local_config()
     });
-    let four = || async {
-        let all = tokio::join!(
-            send(&egress, &receiver),
-            send(&egress, &receiver),
-            send(&egress, &receiver),
-            send(&egress, &receiver)
+    let three = async |receiver| {
+        let (a, b, c) = tokio::join!(
+            send(&egress, receiver),
+            send(&egress, receiver),
+            send(&egress, receiver)
         );
-        let all = [all.0, all.1, all.2, all.3];
-        all.into_iter()
-            .filter(|one| one.as_ref().unwrap().connection_reused)
-            .count()
+        let reused = |exchange: Result<egress::Exchange, _>| exchange.unwrap().connection_reused;
+        usize::from(reused(a)) + usize::from(reused(b)) + usize::from(reused(c))
     };
-    assert_eq!(four().await, 0);
-    assert_eq!(four().await, 2);
-    tokio::time::sleep(Duration::from_millis(40)).await;
-    assert_eq!(four().await, 0);
+    assert_eq!(three(&one).await, 0);
+    assert_eq!(three(&one).await, 2);
+    assert_eq!(three(&other).await, 0);
+    assert_eq!(three(&other).await, 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_after_its_idle_time() {
+    let receiver = Receiver::always(OK).await;
+    let egress = Egress::new(EgressConfig {
+        idle_timeout: Duration::ZERO,
+        ..local_config()
+    });
+    for _ in 0..2 {
+        assert!(!send(&egress, &receiver).await.unwrap().connection_reused);
+    }
+}
+
+/// Nothing is ever spoken but HTTP: an upgrade nobody asked for is a status like any other.
+#[tokio::test]
+async fn switching_protocols_is_a_status_and_ends_the_connection() {
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello";
+    let receiver = Receiver::always(answer).await;
+    let egress = local();
+    for _ in 0..2 {
+        let exchange = send(&egress, &receiver).await.unwrap();
+        assert_eq!(exchange.status, 101);
+        assert_eq!(exchange.body, "");
+        assert!(!exchange.connection_reused);
+    }
 }
 
 #[tokio::test]

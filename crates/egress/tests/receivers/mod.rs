@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A deadline that is meant to pass.
-pub const SHORT: Duration = Duration::from_millis(200);
+pub const SHORT: Duration = Duration::from_millis(300);
 /// A deadline that is not.
 pub const LONG: Duration = Duration::from_secs(10);
 
