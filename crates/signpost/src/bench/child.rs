@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -85,8 +85,8 @@ impl Child {
             .with_context(|| format!("failed to start {}", launch.program.display()))?;
         let output = Output::default();
         let (found, address) = mpsc::channel();
-        output.follow(process.stdout.take().expect("piped"), Some(found));
-        output.follow(process.stderr.take().expect("piped"), None);
+        let stdout = output.follow(process.stdout.take().expect("piped"), Some(found));
+        let stderr = output.follow(process.stderr.take().expect("piped"), None);
         // From here on dropping it stops the process.
         let mut child = Self {
             process,
@@ -97,10 +97,19 @@ impl Child {
         };
         match address.recv_timeout(START_TIMEOUT) {
             Ok(address) => child.address = address,
-            Err(_) => bail!(
-                "the server printed no address; its last lines:\n{}",
-                child.output.last_lines()
-            ),
+            Err(reason) => {
+                child.end()?;
+                if reason == RecvTimeoutError::Disconnected {
+                    // It has closed its output; all of its words are on their way.
+                    for follower in [stdout, stderr] {
+                        follower.join().expect("a follower only reads");
+                    }
+                }
+                bail!(
+                    "the server printed no address; its last lines:\n{}",
+                    child.last_lines()
+                );
+            }
         }
         Ok(child)
     }
@@ -188,7 +197,11 @@ struct Output(Arc<Mutex<VecDeque<String>>>);
 impl Output {
     /// Reads `stream` to its end, so that the child never blocks on a full pipe, and sends the first
     /// address found to `address`, which is dropped at the latest with the stream.
-    fn follow(&self, stream: impl Read + Send + 'static, mut address: Option<Sender<String>>) {
+    fn follow(
+        &self,
+        stream: impl Read + Send + 'static,
+        mut address: Option<Sender<String>>,
+    ) -> JoinHandle<()> {
         let lines = Arc::clone(&self.0);
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -205,7 +218,7 @@ impl Output {
                 }
                 lines.push_back(line);
             }
-        });
+        })
     }
 
     fn last_lines(&self) -> String {
@@ -271,6 +284,16 @@ mod tests {
         assert_eq!(address_in("listening"), None);
     }
 
+    /// Keeps one test's child from inheriting the script that another is writing, which could then
+    /// not be run.
+    #[cfg(unix)]
+    fn alone() -> std::sync::MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// A launch of `sh` with `script`, which gets `serve …` as its arguments.
     #[cfg(unix)]
     fn shell(folder: &TempDir, script: &str) -> Launch {
@@ -289,6 +312,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_child_is_started_with_its_folder_stopped_by_sigterm_and_cleaned_up() {
+        let _alone = alone();
         let folder = TempDir::new().unwrap();
         let script = r#"trap 'exit 0' TERM; echo "$*" > "$(dirname "$0")/arguments"; echo http://127.0.0.1:1; while :; do sleep 0.005; done"#;
         let child = Child::start(&shell(&folder, script)).unwrap();
@@ -311,11 +335,16 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_child_that_ends_at_once_is_reported_with_its_words() {
+    fn a_child_that_fails_is_reported_with_its_words() {
+        let _alone = alone();
         let folder = TempDir::new().unwrap();
         let error = Child::start(&shell(&folder, "echo 'port in use' >&2; exit 3")).unwrap_err();
-        assert!(error.to_string().contains("printed no address"), "{error}");
-        let error = Child::start(&shell(&folder, "echo http://127.0.0.1:1; exit 3"))
+        assert!(
+            error.to_string().ends_with("last lines:\n  port in use\n"),
+            "{error}"
+        );
+        let script = "trap 'exit 3' TERM; echo http://127.0.0.1:1; while :; do sleep 0.005; done";
+        let error = Child::start(&shell(&folder, script))
             .unwrap()
             .stop()
             .unwrap_err();
