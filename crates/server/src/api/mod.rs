@@ -1,0 +1,101 @@
+//! The HTTP interface: a file per resource, each with its routes, bodies and documentation.
+//!
+//! A resource's file has a `routes()` that [`router`] merges here. A handler parses with
+//! [`crate::extract`], names the scope it needs of [`crate::auth::Access`], calls one function of
+//! the pipeline or the store, and renders. Refusals that follow from a route's shape (401, 404,
+//! 422, …) are documented by [`crate::openapi`], so handlers document successes only.
+
+mod documents;
+mod keys;
+mod operations;
+mod session;
+mod users;
+mod workspaces;
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::{Router, body::Body, extract::MatchedPath};
+use http::Request;
+use tower::{Layer, Service};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    SharedApp,
+    auth::Authenticated,
+    openapi,
+    problem::{Kind, Problem},
+};
+
+/// Every resource with its documentation.
+fn resources() -> OpenApiRouter<SharedApp> {
+    OpenApiRouter::with_openapi(openapi::preamble())
+        .merge(session::routes())
+        .merge(users::routes())
+        .merge(workspaces::routes())
+        .merge(keys::routes())
+        .merge(operations::routes())
+}
+
+/// The router of everything that is served.
+pub fn router(app: &SharedApp) -> Router {
+    let (router, document) = resources().split_for_parts();
+    router
+        .merge(documents::routes(&openapi::complete(document)))
+        .route_layer(NameRoute)
+        .fallback(no_path)
+        .method_not_allowed_fallback(no_method)
+        .with_state(app.clone())
+}
+
+/// The OpenAPI document of everything that is served.
+pub fn document() -> serde_json::Value {
+    openapi::complete(resources().into_openapi())
+}
+
+async fn no_path() -> Problem {
+    Problem::new(Kind::NotFound, "There is no such path.")
+}
+
+async fn no_method() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "The Allow header names the methods that the path takes.")
+}
+
+/// Tells the front which route answers, for the metrics.
+#[derive(Clone, Copy)]
+struct NameRoute;
+
+impl<S> Layer<S> for NameRoute {
+    type Service = NamedRoute<S>;
+
+    fn layer(&self, inner: S) -> NamedRoute<S> {
+        NamedRoute(inner)
+    }
+}
+
+#[derive(Clone)]
+struct NamedRoute<S>(S);
+
+impl<S> Service<Request<Body>> for NamedRoute<S>
+where
+    S: Service<Request<Body>, Error = Infallible>,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> S::Future {
+        let extensions = request.extensions();
+        if let (Some(known), Some(path)) = (extensions.get::<Authenticated>(), extensions.get::<MatchedPath>()) {
+            // Only one route answers a request, so this is the first and only name.
+            let _ = known.route.set(path.clone());
+        }
+        self.0.call(request)
+    }
+}

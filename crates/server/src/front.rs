@@ -1,0 +1,261 @@
+//! What stands before the router, in the order in which a request meets it:
+//!
+//! 1. in local mode, foreign hosts and origins are refused ([`crate::auth::origin`]);
+//! 2. credentials become an [`Identity`] or a problem, which the handler's
+//!    [`crate::auth::Access`] hands out; public routes never ask;
+//! 3. the caller is metered ([`crate::limits`]), and so are addresses that come with wrong
+//!    credentials;
+//! 4. a POST with an `Idempotency-Key` is answered once ([`crate::idempotency`]);
+//! 5. the router runs; a panic becomes a problem;
+//! 6. every answer gets the headers that all answers carry, and is counted.
+//!
+//! All of it is one function rather than a stack of layers: the publish path runs thousands of
+//! times a second, and each boxed layer would cost it an allocation.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, MatchedPath},
+    response::IntoResponse,
+};
+use domain::Timestamp;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use tower::ServiceExt;
+
+use crate::{
+    SharedApp, api,
+    auth::{Authenticated, Identity, Subject, origin},
+    idempotency,
+    limits::{Address, ApiLimit, Caller, Verdict},
+    problem::{Kind, Problem},
+};
+
+/// Answers requests: the router with everything that stands before it.
+#[derive(Clone)]
+pub struct Front {
+    app: SharedApp,
+    router: Router,
+    limit: Option<Arc<ApiLimit>>,
+}
+
+impl Front {
+    /// The whole HTTP interface of `app`.
+    pub fn new(app: SharedApp) -> Self {
+        let limit = app.config.limits.requests_per_minute.map(|limit| Arc::new(ApiLimit::new(limit)));
+        let router = api::router(&app);
+        Self { app, router, limit }
+    }
+
+    /// The state behind it.
+    pub fn app(&self) -> &SharedApp {
+        &self.app
+    }
+
+    /// Answers one request that came from `peer`. Never fails: what goes wrong is an answer.
+    pub async fn handle(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
+        let began = Instant::now();
+        let method = request.method().clone();
+        let style = Style::of(request.uri().path());
+        let route = Arc::new(OnceLock::new());
+        let answer = self.answer(request, peer, Arc::clone(&route));
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
+        let mut response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(problem)) => problem.into_response(),
+            Err(panic) => Problem::internal(&panic_text(&*panic)).into_response(),
+        };
+        if style == Style::Message && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let headers = std::mem::take(response.headers_mut());
+            response = problem.into_message_response();
+            keep_headers(headers, response.headers_mut());
+        }
+        finish(response.headers_mut());
+        let route = route.get().map(MatchedPath::as_str);
+        self.app.metrics.answered(&method, route, response.status(), began.elapsed());
+        response
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Body>,
+        peer: SocketAddr,
+        route: Arc<OnceLock<MatchedPath>>,
+    ) -> Result<Response<Body>, Problem> {
+        let app = &self.app;
+        let now = app.now();
+        let local = app.gatekeeper.is_local();
+        if local {
+            origin::check(request.headers(), request.uri(), &app.config.access.trusted_hosts)?;
+        }
+        let from = self.client_address(request.headers(), peer.ip());
+        let identity = self.identify(request.headers(), from, now).await?;
+        let verdict = match &identity {
+            Ok(identity) if !local && !is_publish(&request) => self.meter(identity, from, now)?,
+            _ => None,
+        };
+        let repeatable = idempotency::applies(&request);
+        let asked_by = identity.as_ref().ok().cloned();
+        request.extensions_mut().insert(Authenticated { identity, from, route });
+        let mut response = match asked_by {
+            Some(identity) if repeatable => {
+                let router = self.router.clone();
+                idempotency::answer_once(app.clone(), &identity, request, router).await?
+            }
+            _ => match self.router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        if let (Some(limit), Some(verdict)) = (&self.limit, verdict) {
+            limit.describe(verdict, response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Result<Arc<Identity>, Problem>, Problem> {
+        let gate = &self.app.gatekeeper;
+        let tries = headers.contains_key(header::AUTHORIZATION);
+        let address = Address::from(from);
+        if tries && gate.failures.is_empty(&address, now) {
+            let problem = Problem::new(Kind::RateLimited, "Too many wrong credentials from your address.");
+            return Err(problem.retry_after(std::time::Duration::from_secs(1)));
+        }
+        let identity = gate.authenticate(headers, self.app.store(), now).await;
+        if tries && matches!(&identity, Err(problem) if problem.kind() == Kind::Unauthenticated) {
+            gate.failures.take(address, now);
+        }
+        Ok(identity.map(Arc::new))
+    }
+
+    fn meter(&self, identity: &Identity, from: IpAddr, now: Timestamp) -> Result<Option<Verdict>, Problem> {
+        let Some(limit) = &self.limit else {
+            return Ok(None);
+        };
+        let caller = match identity.subject {
+            Subject::User { id, .. } => Caller::User(id),
+            Subject::Key { id } => Caller::Key(id),
+            Subject::Local => Caller::Address(from.into()),
+        };
+        let verdict = limit.take(caller, now);
+        if verdict.allowed {
+            return Ok(Some(verdict));
+        }
+        let mut headers = HeaderMap::new();
+        limit.describe(verdict, &mut headers);
+        Err(Problem::new(Kind::RateLimited, "You have used up your requests. Wait, then try again.")
+            .retry_after(verdict.wait)
+            .with_headers(headers))
+    }
+
+    /// Where a request comes from: the peer, or what a trusted proxy says of it.
+    fn client_address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let trusted = &self.app.config.access.trusted_proxies;
+        let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
+        if trusted.is_empty() || !is_trusted(&peer) {
+            return peer;
+        }
+        let forwarded: Vec<IpAddr> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|address| address.trim().parse().ok())
+            .collect();
+        forwarded.into_iter().rev().find(|ip| !is_trusted(ip)).unwrap_or(peer)
+    }
+}
+
+/// How refusals look on a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// RFC 9457.
+    Problem,
+    /// `{"message": …}`, as S2's clients read it.
+    Message,
+}
+
+impl Style {
+    fn of(path: &str) -> Self {
+        if is_message_path(path) { Self::Message } else { Self::Problem }
+    }
+}
+
+/// Whether a path belongs to S2's interface, whose refusals are `{"message": …}`.
+pub fn is_message_path(path: &str) -> bool {
+    path.strip_prefix("/api/").is_some_and(|rest| !(rest == "v1" || rest.starts_with("v1/")))
+}
+
+fn is_publish(request: &Request<Body>) -> bool {
+    request.method() == Method::POST
+        && matches!(request.uri().path(), "/api/v1/events" | "/api/v1/events/batch")
+}
+
+/// Takes over what describes the refusal rather than its body.
+fn keep_headers(from: HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        if let Some(name) = name
+            && name != header::CONTENT_TYPE
+            && name != header::CONTENT_LENGTH
+        {
+            to.insert(name, value);
+        }
+    }
+}
+
+fn finish(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a handler panicked: {}", text.unwrap_or("no message"))
+}
+
+/// Where a request comes from, as far as that can be told.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+impl FromRequestParts<SharedApp> for ClientAddress {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &SharedApp) -> Result<Self, Problem> {
+        let known = parts.extensions.get::<Authenticated>();
+        known
+            .map(|known| Self(known.from))
+            .ok_or_else(|| Problem::internal(&"a request did not pass the front"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_second_interface_answers_with_a_message() {
+        for path in ["/api/webhooks", "/api/webhooks/x", "/api/auth/login", "/api/workflows"] {
+            assert!(is_message_path(path), "{path}");
+        }
+        for path in ["/api/v1/webhooks", "/api/v1", "/healthz", "/", "/apix", "/webhooks/generic"] {
+            assert!(!is_message_path(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What every request handler shares.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use delivery::{Edge, Pipeline};
+use domain::{Timestamp, seal::SealingKey};
+use store::SharedStore;
+
+use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
+
+/// The state of a running server. Handlers get it as `State<SharedApp>`.
+pub struct App {
+    /// What the operator set.
+    pub config: ServerConfig,
+    /// The delivery pipeline; it also holds the store, the clock and the sealing key.
+    pub pipeline: Pipeline,
+    /// Who may come in: tokens, API keys, logins, local mode.
+    pub gatekeeper: Gatekeeper,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// The `Idempotency-Key`s whose requests run at this moment.
+    pub key_locks: KeyLocks,
+    draining: AtomicBool,
+}
+
+/// The state as it is shared.
+pub type SharedApp = Arc<App>;
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        config: ServerConfig,
+        pipeline: Pipeline,
+        gatekeeper: Gatekeeper,
+        metrics: Metrics,
+    ) -> SharedApp {
+        Arc::new(Self {
+            config,
+            pipeline,
+            gatekeeper,
+            metrics,
+            key_locks: KeyLocks::default(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &SharedStore {
+        self.pipeline.store()
+    }
+
+    /// The clock, ids and randomness.
+    pub fn edge(&self) -> &Edge {
+        self.pipeline.edge()
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.edge().clock.now()
+    }
+
+    /// The key that seals what is kept secret.
+    pub fn sealing(&self) -> &SealingKey {
+        self.pipeline.sealing()
+    }
+
+    /// Says that the server is going down: `/readyz` answers 503 from now on.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
