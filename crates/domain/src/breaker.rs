@@ -16,7 +16,7 @@ pub const FAILURES_TO_OPEN: u32 = 10;
 /// How long it stays open the first time.
 pub const OPEN_MIN: Duration = Duration::from_secs(30);
 /// How long it stays open at most, jitter included. Each opening in a row doubles the time.
-pub const OPEN_MAX: Duration = Duration::from_secs(600);
+pub const OPEN_MAX: Duration = Duration::from_mins(10);
 /// Jitter lengthens an opening by up to this share, so that webhooks do not probe in step.
 const JITTER_SHARE: f64 = 0.2;
 
@@ -69,9 +69,13 @@ pub struct Breaker {
 enum Phase {
     Closed,
     /// Half open once the time has come.
-    Open { until: Timestamp },
+    Open {
+        until: Timestamp,
+    },
     /// `limit` is below the cap, and at least 1.
-    Ramping { limit: u32 },
+    Ramping {
+        limit: u32,
+    },
 }
 
 impl Breaker {
@@ -81,7 +85,12 @@ impl Breaker {
     /// If `cap` is 0: a webhook's concurrency is at least 1.
     pub fn new(cap: u32) -> Self {
         assert!(cap > 0, "a webhook's concurrency is at least 1");
-        Self { cap, phase: Phase::Closed, failures: 0, openings: 0 }
+        Self {
+            cap,
+            phase: Phase::Closed,
+            failures: 0,
+            openings: 0,
+        }
     }
 
     /// Takes a changed concurrency over.
@@ -140,7 +149,9 @@ impl Breaker {
         let was_closed = self.phase == Phase::Closed;
         self.record(false, now, jitter);
         if was_closed && self.phase == Phase::Closed && self.cap > 1 {
-            self.phase = Phase::Ramping { limit: self.cap / 2 };
+            self.phase = Phase::Ramping {
+                limit: self.cap / 2,
+            };
         }
     }
 
@@ -166,14 +177,20 @@ impl Breaker {
             _ if self.failures >= FAILURES_TO_OPEN => self.open(now, jitter),
             // It has just been open, and even one at a time fails.
             Phase::Ramping { limit: 1 } if self.openings > 0 => self.open(now, jitter),
-            Phase::Ramping { limit } => self.phase = Phase::Ramping { limit: (limit / 2).max(1) },
+            Phase::Ramping { limit } => {
+                self.phase = Phase::Ramping {
+                    limit: (limit / 2).max(1),
+                }
+            }
             Phase::Closed => {}
         }
     }
 
     fn open(&mut self, now: Timestamp, jitter: f64) {
         let doublings = self.openings.min(16);
-        let span = (OPEN_MIN * (1 << doublings)).mul_f64(1.0 + JITTER_SHARE * jitter).min(OPEN_MAX);
+        let span = (OPEN_MIN * (1 << doublings))
+            .mul_f64(1.0 + JITTER_SHARE * jitter)
+            .min(OPEN_MAX);
         self.phase = Phase::Open { until: now + span };
         self.openings = self.openings.saturating_add(1);
         self.failures = 0;

@@ -42,8 +42,13 @@ static ENTRIES: LazyLock<Vec<CatalogueEntry>> = LazyLock::new(|| {
     entries
 });
 
-static BY_NAME: LazyLock<HashMap<&'static str, usize>> =
-    LazyLock::new(|| ENTRIES.iter().enumerate().map(|(at, entry)| (entry.name, at)).collect());
+static BY_NAME: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
+    ENTRIES
+        .iter()
+        .enumerate()
+        .map(|(at, entry)| (entry.name, at))
+        .collect()
+});
 
 /// All entries, grouped, in the order in which they are shown.
 pub fn all() -> &'static [CatalogueEntry] {

@@ -37,7 +37,9 @@ pub enum Format {
 
 /// A text that names no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format `{text}`{hint}: expected default, agent-factory, orchestration or cloudevents")]
+#[error(
+    "unknown format `{text}`{hint}: expected default, agent-factory, orchestration or cloudevents"
+)]
 pub struct FormatError {
     text: String,
     hint: String,
@@ -45,8 +47,12 @@ pub struct FormatError {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Default, Self::AgentFactory, Self::Orchestration, Self::CloudEvents];
+    pub const ALL: [Self; 4] = [
+        Self::Default,
+        Self::AgentFactory,
+        Self::Orchestration,
+        Self::CloudEvents,
+    ];
 
     /// The text form.
     pub const fn as_str(self) -> &'static str {
@@ -63,10 +69,13 @@ impl Format {
     /// # Errors
     /// If it is none of the four; the message names the nearest.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or_else(|| FormatError {
-            text: text.chars().take(40).collect(),
-            hint: nearest::hint(text, Self::ALL.map(Self::as_str)),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|format| format.as_str() == text)
+            .ok_or_else(|| FormatError {
+                text: text.chars().take(40).collect(),
+                hint: nearest::hint(text, Self::ALL.map(Self::as_str)),
+            })
     }
 
     /// The `Content-Type` of its bodies.
@@ -99,7 +108,7 @@ pub fn render(format: Format, event: &Event) -> Bytes {
     }
 }
 
-/// The body of `event` as a CloudEvent whose `source` is the given URI reference.
+/// The body of `event` as a `CloudEvent` whose `source` is the given URI reference.
 pub fn cloudevent(event: &Event, source: &str) -> Bytes {
     let source = serde_json::to_string(source).expect("a string is always JSON");
     concat(
@@ -177,31 +186,62 @@ pub struct Outgoing<'a> {
 ///
 /// Signature headers are left out where there is no secret.
 pub fn webhook_headers(outgoing: &Outgoing<'_>, mut put: impl FnMut(&'static str, &str)) {
-    let Outgoing { format, event, body, attempt_unix_s, signer, signature_prefix } = *outgoing;
+    let Outgoing {
+        format,
+        event,
+        body,
+        attempt_unix_s,
+        signer,
+        signature_prefix,
+    } = *outgoing;
     let event_ms = event.timestamp.ms();
     match format {
         Format::Default => {
             put("x-webhook-id", event.id.as_str());
             put("x-webhook-event", event.event_type.as_str());
             put("x-webhook-timestamp", itoa::Buffer::new().format(event_ms));
-            put_hex("x-webhook-signature", signer, signature_prefix, body, &mut put);
+            put_hex(
+                "x-webhook-signature",
+                signer,
+                signature_prefix,
+                body,
+                &mut put,
+            );
         }
         Format::AgentFactory => {
-            put_hex("x-agentfactory-signature", signer, signature_prefix, body, &mut put);
+            put_hex(
+                "x-agentfactory-signature",
+                signer,
+                signature_prefix,
+                body,
+                &mut put,
+            );
         }
         Format::Orchestration => {
             put("x-webhook-event", event.event_type.as_str());
             put("x-webhook-timestamp", itoa::Buffer::new().format(event_ms));
-            put_hex("x-webhook-signature", signer, signature_prefix, body, &mut put);
+            put_hex(
+                "x-webhook-signature",
+                signer,
+                signature_prefix,
+                body,
+                &mut put,
+            );
         }
         Format::CloudEvents => {}
     }
     put("webhook-id", event.id.as_str());
-    put("webhook-timestamp", itoa::Buffer::new().format(attempt_unix_s));
+    put(
+        "webhook-timestamp",
+        itoa::Buffer::new().format(attempt_unix_s),
+    );
     if let Some(signature) = signer.standard(event.id.as_str(), attempt_unix_s, body) {
         put("webhook-signature", &signature);
     }
-    put(HOPS_HEADER, itoa::Buffer::new().format(event.hops.saturating_add(1)));
+    put(
+        HOPS_HEADER,
+        itoa::Buffer::new().format(event.hops.saturating_add(1)),
+    );
 }
 
 fn put_hex(
@@ -211,7 +251,9 @@ fn put_hex(
     body: &[u8],
     put: &mut impl FnMut(&'static str, &str),
 ) {
-    let Some(signature) = signer.hex(body) else { return };
+    let Some(signature) = signer.hex(body) else {
+        return;
+    };
     if prefix.is_empty() {
         put(name, signature.as_str());
     } else {

@@ -75,15 +75,23 @@ pub fn check_custom_headers<'a>(
     let mut total = 0;
     for (index, (name, value)) in headers.into_iter().enumerate() {
         let mut problem = |message: String| {
-            problems.push(HeaderProblem { name: name.chars().take(80).collect(), index, message });
+            problems.push(HeaderProblem {
+                name: name.chars().take(80).collect(),
+                index,
+                message,
+            });
         };
         if index == HEADERS_MAX {
-            problem(format!("a webhook has at most {HEADERS_MAX} custom headers"));
+            problem(format!(
+                "a webhook has at most {HEADERS_MAX} custom headers"
+            ));
             break;
         }
         total += name.len() + value.len();
         if total > TOTAL_BYTES_MAX {
-            problem(format!("all custom headers together have at most {TOTAL_BYTES_MAX} bytes"));
+            problem(format!(
+                "all custom headers together have at most {TOTAL_BYTES_MAX} bytes"
+            ));
             break;
         }
         let lower = name.to_ascii_lowercase();
@@ -93,7 +101,11 @@ pub fn check_custom_headers<'a>(
             problem("it is given twice (upper and lower case are the same here)".into());
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
 fn name_problem(lower: &str) -> Option<String> {
@@ -107,7 +119,9 @@ fn name_problem(lower: &str) -> Option<String> {
         return Some("a name has only letters, digits and !#$%&'*+-.^_`|~ (RFC 9110)".into());
     }
     let reserved = RESERVED.contains(&lower)
-        || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| lower.starts_with(prefix));
     reserved.then(|| "this header is set by Signpost or by HTTP itself".into())
 }
 
@@ -115,7 +129,10 @@ fn value_problem(value: &str) -> Option<String> {
     if value.len() > VALUE_BYTES_MAX {
         return Some(format!("a value has at most {VALUE_BYTES_MAX} bytes"));
     }
-    if !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
+    if !value
+        .bytes()
+        .all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
+    {
         return Some("a value has only visible ASCII characters, spaces and tabs".into());
     }
     let trimmed = value.trim_matches([' ', '\t']);
@@ -123,7 +140,11 @@ fn value_problem(value: &str) -> Option<String> {
 }
 
 const fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+    b.is_ascii_alphanumeric()
+        || matches!(
+            b,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }
 
 /// What a log shows in place of a sensitive value.
@@ -132,7 +153,19 @@ pub const MASK: &str = "***";
 /// Whether a header's value may be a credential or a signature, so that no log shows it.
 pub fn is_sensitive(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let holds = ["auth", "cookie", "token", "secret", "signature", "password", "credential", "session", "api-key", "apikey", "hmac"];
+    let holds = [
+        "auth",
+        "cookie",
+        "token",
+        "secret",
+        "signature",
+        "password",
+        "credential",
+        "session",
+        "api-key",
+        "apikey",
+        "hmac",
+    ];
     lower != "idempotency-key"
         && (lower.ends_with("-key") || holds.iter().any(|part| lower.contains(part)))
 }

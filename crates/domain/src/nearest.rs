@@ -10,7 +10,11 @@ const NAME_CHARS_MAX: usize = 128;
 /// edit for each three characters. Case is ignored; an edit is an insertion, a deletion, a
 /// substitution or a swap of neighbours. The first of equally near candidates wins.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name: Vec<char> = name.chars().take(NAME_CHARS_MAX + 1).flat_map(char::to_lowercase).collect();
+    let name: Vec<char> = name
+        .chars()
+        .take(NAME_CHARS_MAX + 1)
+        .flat_map(char::to_lowercase)
+        .collect();
     if name.is_empty() || name.len() > NAME_CHARS_MAX {
         return None;
     }
@@ -63,8 +67,12 @@ fn distance(a: &[char], b: &[char]) -> usize {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 4] =
-        ["workflow.completed", "workflow.failed", "agent.completed", "webhook.test"];
+    const NAMES: [&str; 4] = [
+        "workflow.completed",
+        "workflow.failed",
+        "agent.completed",
+        "webhook.test",
+    ];
 
     #[test]
     fn the_nearest_name_is_found_and_nothing_far_is() {
@@ -85,9 +93,13 @@ mod tests {
 
     #[test]
     fn distances_are_those_of_optimal_string_alignment() {
-        for (a, b, edits) in
-            [("", "", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("abcd", "acbd", 1), ("ca", "abc", 3)]
-        {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("abcd", "acbd", 1),
+            ("ca", "abc", 3),
+        ] {
             let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
             assert_eq!(distance(&a, &b), edits);
             assert_eq!(distance(&b, &a), edits);

@@ -20,9 +20,9 @@ use crate::{Timestamp, attempt::Outcome, delivery::Next, format::Format, nearest
 /// The most attempts of one delivery, the first included.
 pub const ATTEMPTS_MAX: u32 = 50;
 /// The longest delay between two attempts.
-pub const DELAY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const DELAY_MAX: Duration = Duration::from_hours(7 * 24);
 /// The longest time over which a delivery is tried.
-pub const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const WINDOW_MAX: Duration = Duration::from_hours(30 * 24);
 /// Jitter lengthens a delay by up to this share.
 const JITTER_SHARE: f64 = 0.2;
 
@@ -62,14 +62,15 @@ impl RetrySchedule {
     /// The preset of a format: that of `agent-factory` is S1's, all others' is the default.
     pub fn preset(format: Format) -> Self {
         let (seconds, within) = match format {
-            Format::AgentFactory => {
-                (AGENT_FACTORY_S.as_slice(), Some(Duration::from_secs(24 * 3600)))
-            }
+            Format::AgentFactory => (AGENT_FACTORY_S.as_slice(), Some(Duration::from_hours(24))),
             Format::Default | Format::Orchestration | Format::CloudEvents => {
                 (DEFAULT_S.as_slice(), None)
             }
         };
-        Self { delays: seconds.iter().map(|s| Duration::from_secs(*s)).collect(), within }
+        Self {
+            delays: seconds.iter().map(|s| Duration::from_secs(*s)).collect(),
+            within,
+        }
     }
 
     /// A schedule of these delays; with `within`, no retry starts later than that after the
@@ -82,14 +83,20 @@ impl RetrySchedule {
         if delays.len() >= ATTEMPTS_MAX as usize {
             return refused(
                 "/delays".into(),
-                format!("at most {} retries, so that there are {ATTEMPTS_MAX} attempts", ATTEMPTS_MAX - 1),
+                format!(
+                    "at most {} retries, so that there are {ATTEMPTS_MAX} attempts",
+                    ATTEMPTS_MAX - 1
+                ),
             );
         }
         if let Some(at) = delays.iter().position(|delay| *delay > DELAY_MAX) {
             return refused(format!("/delays/{at}"), "a delay is at most 7d".into());
         }
         if delays.iter().sum::<Duration>() > WINDOW_MAX {
-            return refused("/delays".into(), "all delays together are at most 30d".into());
+            return refused(
+                "/delays".into(),
+                "all delays together are at most 30d".into(),
+            );
         }
         match within {
             Some(window) if window > WINDOW_MAX => {
@@ -121,7 +128,9 @@ impl RetrySchedule {
 
     /// How many attempts there are at most, the first included.
     pub fn attempts_max(&self) -> u32 {
-        u32::try_from(self.delays.len()).unwrap_or(ATTEMPTS_MAX).saturating_add(1)
+        u32::try_from(self.delays.len())
+            .unwrap_or(ATTEMPTS_MAX)
+            .saturating_add(1)
     }
 
     /// The delay before each retry, without jitter.
@@ -158,11 +167,14 @@ impl RetrySchedule {
         if outcome.is_gone() {
             return Next::Dead;
         }
-        let Some(delay) = self.delays.get(attempt as usize - 1) else { return Next::Dead };
+        let Some(delay) = self.delays.get(attempt as usize - 1) else {
+            return Next::Dead;
+        };
         let asked = match outcome {
-            Outcome::Answered { retry_after_s: Some(seconds), .. } => {
-                Duration::from_secs((*seconds).min(RETRY_AFTER_S_MAX))
-            }
+            Outcome::Answered {
+                retry_after_s: Some(seconds),
+                ..
+            } => Duration::from_secs((*seconds).min(RETRY_AFTER_S_MAX)),
             Outcome::Answered { .. } | Outcome::Failed(_) => Duration::ZERO,
         };
         let at = now + delay.mul_f64(1.0 + JITTER_SHARE * jitter).max(asked);
@@ -173,21 +185,29 @@ impl RetrySchedule {
     }
 
     fn named(name: &str) -> Result<Self, ScheduleError> {
-        PRESETS.iter().find(|(known, _)| *known == name).map(|(_, format)| Self::preset(*format)).ok_or_else(
-            || ScheduleError {
+        PRESETS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, format)| Self::preset(*format))
+            .ok_or_else(|| ScheduleError {
                 path: String::new(),
                 message: format!(
                     "unknown preset `{}`{}: expected default or agent-factory",
                     name.chars().take(40).collect::<String>(),
                     nearest::hint(name, PRESETS.map(|(known, _)| known)),
                 ),
-            },
-        )
+            })
     }
 
     fn from_fields(fields: &Map<String, Value>) -> Result<Self, ScheduleError> {
-        let refused = |path: &str, message: String| ScheduleError { path: path.into(), message };
-        if let Some(unknown) = fields.keys().find(|key| *key != "delays" && *key != "within") {
+        let refused = |path: &str, message: String| ScheduleError {
+            path: path.into(),
+            message,
+        };
+        if let Some(unknown) = fields
+            .keys()
+            .find(|key| *key != "delays" && *key != "within")
+        {
             let hint = nearest::hint(unknown, ["delays", "within"]);
             return Err(refused("", format!("unknown field `{unknown}`{hint}")));
         }
@@ -196,15 +216,19 @@ impl RetrySchedule {
         };
         let within = match fields.get("within") {
             None | Some(Value::Null) => None,
-            Some(value) => Some(read_duration(value).map_err(|message| refused("/within", message))?),
+            Some(value) => {
+                Some(read_duration(value).map_err(|message| refused("/within", message))?)
+            }
         };
         Self::new(read_delays(delays, "/delays")?, within)
     }
 }
 
 /// The names that stand for whole schedules.
-const PRESETS: [(&str, Format); 2] =
-    [("default", Format::Default), ("agent-factory", Format::AgentFactory)];
+const PRESETS: [(&str, Format); 2] = [
+    ("default", Format::Default),
+    ("agent-factory", Format::AgentFactory),
+];
 
 fn read_delays(values: &[Value], path: &str) -> Result<Vec<Duration>, ScheduleError> {
     values
@@ -212,8 +236,10 @@ fn read_delays(values: &[Value], path: &str) -> Result<Vec<Duration>, ScheduleEr
         .take(ATTEMPTS_MAX as usize)
         .enumerate()
         .map(|(at, value)| {
-            read_duration(value)
-                .map_err(|message| ScheduleError { path: format!("{path}/{at}"), message })
+            read_duration(value).map_err(|message| ScheduleError {
+                path: format!("{path}/{at}"),
+                message,
+            })
         })
         .collect()
 }
@@ -221,12 +247,14 @@ fn read_delays(values: &[Value], path: &str) -> Result<Vec<Duration>, ScheduleEr
 fn read_duration(value: &Value) -> Result<Duration, String> {
     let read = match value {
         Value::String(text) => parse_duration(text),
-        Value::Number(number) => {
-            number.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        }
+        Value::Number(number) => number
+            .as_f64()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         _ => None,
     };
-    read.ok_or_else(|| "expected seconds or a duration such as \"30s\", \"5m\", \"2h\", \"1d\"".into())
+    read.ok_or_else(|| {
+        "expected seconds or a duration such as \"30s\", \"5m\", \"2h\", \"1d\"".into()
+    })
 }
 
 impl Serialize for RetrySchedule {
@@ -237,13 +265,18 @@ impl Serialize for RetrySchedule {
             #[serde(skip_serializing_if = "Option::is_none")]
             within: Option<String>,
         }
-        if let Some((name, _)) =
-            PRESETS.iter().find(|(_, format)| *self == Self::preset(*format))
+        if let Some((name, _)) = PRESETS
+            .iter()
+            .find(|(_, format)| *self == Self::preset(*format))
         {
             return serializer.serialize_str(name);
         }
         Fields {
-            delays: self.delays.iter().map(|delay| write_duration(*delay)).collect(),
+            delays: self
+                .delays
+                .iter()
+                .map(|delay| write_duration(*delay))
+                .collect(),
             within: self.within.map(write_duration),
         }
         .serialize(serializer)

@@ -11,8 +11,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{aead, hkdf};
 use zeroize::{Zeroize as _, Zeroizing};
 
-pub use crate::webhook::Sealed;
 use crate::WorkspaceId;
+pub use crate::webhook::Sealed;
 
 /// The bytes of a nonce: random, a new one for each sealing.
 pub const NONCE_BYTES: usize = 12;
@@ -63,7 +63,10 @@ impl SealingKey {
         let sealing = Zeroizing::new(expand(&master, "seal"));
         let aead = aead::UnboundKey::new(&aead::AES_256_GCM, &*sealing)
             .expect("AES-256 takes any 32 bytes");
-        Self { master, aead: aead::LessSafeKey::new(aead) }
+        Self {
+            master,
+            aead: aead::LessSafeKey::new(aead),
+        }
     }
 
     /// Reads the key file's text; space around it is passed over.
@@ -72,8 +75,10 @@ impl SealingKey {
     /// If it is not the base64 of exactly 32 bytes.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| KeyError::Base64)?);
-        let key: [u8; KEY_BYTES] =
-            bytes.as_slice().try_into().map_err(|_| KeyError::Length(bytes.len()))?;
+        let key: [u8; KEY_BYTES] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyError::Length(bytes.len()))?;
         Ok(Self::new(key))
     }
 
@@ -119,8 +124,9 @@ impl SealingKey {
         let (&VERSION, rest) = sealed.0.split_first().ok_or(SealError::Malformed)? else {
             return Err(SealError::Malformed);
         };
-        let (nonce, ciphertext) =
-            rest.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Malformed)?;
+        let (nonce, ciphertext) = rest
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or(SealError::Malformed)?;
         let mut bytes = Zeroizing::new(ciphertext.to_vec());
         let plain = self
             .aead
@@ -154,6 +160,7 @@ fn expand(master: &[u8; KEY_BYTES], label: &str) -> [u8; KEY_BYTES] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 
@@ -166,10 +173,19 @@ mod tests {
         let context = record_context(WorkspaceId::DEFAULT, "whk_1", "secret");
         let sealed = key(1).seal([7; NONCE_BYTES], b"whsec_abc", context.as_bytes());
         assert_eq!(sealed.0.len(), 1 + NONCE_BYTES + 9 + 16);
-        assert_eq!(key(1).open(&sealed, context.as_bytes()).unwrap().as_slice(), b"whsec_abc");
+        assert_eq!(
+            key(1).open(&sealed, context.as_bytes()).unwrap().as_slice(),
+            b"whsec_abc"
+        );
         let elsewhere = record_context(WorkspaceId::DEFAULT, "whk_2", "secret");
-        assert_eq!(key(1).open(&sealed, elsewhere.as_bytes()), Err(SealError::Wrong));
-        assert_eq!(key(2).open(&sealed, context.as_bytes()), Err(SealError::Wrong));
+        assert_eq!(
+            key(1).open(&sealed, elsewhere.as_bytes()),
+            Err(SealError::Wrong)
+        );
+        assert_eq!(
+            key(2).open(&sealed, context.as_bytes()),
+            Err(SealError::Wrong)
+        );
     }
 
     #[test]
@@ -182,7 +198,10 @@ mod tests {
             let cut = Sealed(sealed.0[..at].to_vec());
             assert!(key(1).open(&cut, b"c").is_err(), "cut at {at}");
         }
-        assert_eq!(key(1).open(&Sealed(Vec::new()), b"c"), Err(SealError::Malformed));
+        assert_eq!(
+            key(1).open(&Sealed(Vec::new()), b"c"),
+            Err(SealError::Malformed)
+        );
     }
 
     #[test]
@@ -191,7 +210,10 @@ mod tests {
         let read = SealingKey::parse(&format!("{}\n", *text)).unwrap();
         assert_eq!(read.fingerprint(), key(9).fingerprint());
         assert_ne!(key(8).fingerprint(), key(9).fingerprint());
-        assert_eq!(SealingKey::parse("not a key!").unwrap_err(), KeyError::Base64);
+        assert_eq!(
+            SealingKey::parse("not a key!").unwrap_err(),
+            KeyError::Base64
+        );
         assert_eq!(SealingKey::parse("AAAA").unwrap_err(), KeyError::Length(3));
         assert_eq!(SealingKey::parse("").unwrap_err(), KeyError::Length(0));
     }
@@ -207,6 +229,9 @@ mod tests {
     #[test]
     fn nothing_shows_in_debug() {
         let shown = format!("{:?}", key(65));
-        assert!(!shown.contains("65") && !shown.contains(key(65).to_text().as_str()), "{shown}");
+        assert!(
+            !shown.contains("65") && !shown.contains(key(65).to_text().as_str()),
+            "{shown}"
+        );
     }
 }

@@ -37,8 +37,8 @@ pub enum SecretError {
     /// Too little or too much of it.
     #[error("a secret has {min} to {max} bytes", min = Secret::TEXT_BYTES_MIN, max = Secret::TEXT_BYTES_MAX)]
     Length,
-    /// A sign of a slip of copy and paste, and unreadable in a header or a file.
-    #[error("a secret has no control characters and no space at its ends")]
+    /// A slip of copy and paste.
+    #[error("a secret has no control characters, such as line ends")]
     Characters,
     /// `whsec_` promises base64.
     #[error("after `whsec_` a secret is standard base64 with its `=` padding")]
@@ -49,9 +49,8 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// The shortest text: short secrets can be guessed from one signed body, but some receivers
-    /// come with a short one.
-    pub const TEXT_BYTES_MIN: usize = 8;
+    /// The shortest text: any, since receivers come with the secret they have ([`Self::is_weak`]).
+    pub const TEXT_BYTES_MIN: usize = 1;
     /// The longest text.
     pub const TEXT_BYTES_MAX: usize = 256;
     /// The shortest key behind `whsec_`. Standard Webhooks asks for 24, older senders made 16.
@@ -69,12 +68,13 @@ impl Secret {
         if !(Self::TEXT_BYTES_MIN..=Self::TEXT_BYTES_MAX).contains(&text.len()) {
             return Err(SecretError::Length);
         }
-        if text.trim() != text || text.chars().any(char::is_control) {
+        if text.chars().any(char::is_control) {
             return Err(SecretError::Characters);
         }
         let standard_key = match text.strip_prefix(SECRET_PREFIX) {
             Some(encoded) => {
-                let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SecretError::Base64)?);
+                let key =
+                    Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SecretError::Base64)?);
                 if !(Self::KEY_BYTES_MIN..=Self::KEY_BYTES_MAX).contains(&key.len()) {
                     return Err(SecretError::KeyLength);
                 }
@@ -82,7 +82,10 @@ impl Secret {
             }
             None => Zeroizing::new(text.as_bytes().to_vec()),
         };
-        Ok(Self { text: Zeroizing::new(text.to_owned()), standard_key })
+        Ok(Self {
+            text: Zeroizing::new(text.to_owned()),
+            standard_key,
+        })
     }
 
     /// The secret `whsec_…` over random bytes that the caller drew.
@@ -93,6 +96,12 @@ impl Secret {
         let standard_key = Zeroizing::new(random.to_vec());
         random.zeroize();
         Self { text, standard_key }
+    }
+
+    /// Whether it is so short (less than 16 bytes) that it could be guessed from a signed body:
+    /// worth a warning.
+    pub fn is_weak(&self) -> bool {
+        self.standard_key.len() < Self::KEY_BYTES_MIN
     }
 
     /// The text, to be shown once or sealed.
@@ -120,7 +129,10 @@ impl Signer {
     /// Prepares the keys of `secrets`, newest first. None at all makes an unsigned webhook.
     pub fn new(secrets: &[Secret]) -> Self {
         Self {
-            standard: secrets.iter().map(|secret| key(&secret.standard_key)).collect(),
+            standard: secrets
+                .iter()
+                .map(|secret| key(&secret.standard_key))
+                .collect(),
             hex: secrets.first().map(|secret| key(secret.text.as_bytes())),
         }
     }
@@ -232,7 +244,11 @@ pub fn verify_standard(
     }
     let signed_at: i64 = digits.parse().map_err(|_| VerifyError::Timestamp)?;
     if now_unix_s.abs_diff(signed_at) > tolerance_s {
-        return Err(if signed_at < now_unix_s { VerifyError::TooOld } else { VerifyError::TooNew });
+        return Err(if signed_at < now_unix_s {
+            VerifyError::TooOld
+        } else {
+            VerifyError::TooNew
+        });
     }
     let tags: Vec<Vec<u8>> = headers
         .signature
@@ -245,10 +261,15 @@ pub fn verify_standard(
         return Err(VerifyError::Malformed);
     }
     let fits = secrets.iter().any(|secret| {
-        let ours = standard_tag(&key(&secret.standard_key), headers.id, digits, body);
-        tags.iter().any(|tag| same(ours.as_ref(), tag))
+        let key = key(&secret.standard_key);
+        let ours = standard_tag(&key, headers.id, digits, body);
+        tags.iter().any(|theirs| same(&key, &ours, theirs))
     });
-    if fits { Ok(()) } else { Err(VerifyError::Mismatch) }
+    if fits {
+        Ok(())
+    } else {
+        Err(VerifyError::Mismatch)
+    }
 }
 
 /// Checks a hex HMAC-SHA256 of `body`, with or without `sha256=` before it, against each secret.
@@ -263,7 +284,11 @@ pub fn verify_hex(secrets: &[Secret], signature: &str, body: &[u8]) -> Result<()
     let fits = secrets
         .iter()
         .any(|secret| hmac::verify(&key(secret.text.as_bytes()), body, &tag).is_ok());
-    if fits { Ok(()) } else { Err(VerifyError::Mismatch) }
+    if fits {
+        Ok(())
+    } else {
+        Err(VerifyError::Mismatch)
+    }
 }
 
 fn key(bytes: &[u8]) -> hmac::Key {
@@ -278,8 +303,7 @@ fn standard_tag(key: &hmac::Key, id: &str, timestamp: &str, body: &[u8]) -> hmac
     context.sign()
 }
 
-/// Compares in a time that depends on the lengths alone: the tags' own tags under a key that
-/// nobody could have foreseen the use of would leak nothing either, but a fold is simpler.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+/// Compares two tags by their own tags under the secret's key, in constant time.
+fn same(key: &hmac::Key, ours: &hmac::Tag, theirs: &[u8]) -> bool {
+    hmac::verify(key, ours.as_ref(), hmac::sign(key, theirs).as_ref()).is_ok()
 }

@@ -43,7 +43,11 @@ fn ended() -> Vec<CatalogueEntry> {
             "agent.completed",
             "An agent execution completed successfully.",
             "completed",
-            Some(("result", result, json!({ "output": "The ticket is answered." }))),
+            Some((
+                "result",
+                result,
+                json!({ "output": "The ticket is answered." }),
+            )),
         ),
         entry(
             "agent.failed",
@@ -51,7 +55,12 @@ fn ended() -> Vec<CatalogueEntry> {
             "failed",
             Some(("error", text("Why, for a person."), json!("Error message"))),
         ),
-        entry("agent.stopped", "An agent execution was stopped by hand.", "stopped", None),
+        entry(
+            "agent.stopped",
+            "An agent execution was stopped by hand.",
+            "stopped",
+            None,
+        ),
     ]
 }
 
@@ -61,8 +70,16 @@ fn records() -> Vec<CatalogueEntry> {
         ("agent.created", "An agent was created.", None),
         ("agent.updated", "An agent was changed.", Some("updated_at")),
         ("agent.deleted", "An agent was deleted.", Some("deleted_at")),
-        ("agent.deployed", "An agent was deployed.", Some("deployed_at")),
-        ("agent.undeployed", "An agent was taken out of service.", Some("undeployed_at")),
+        (
+            "agent.deployed",
+            "An agent was deployed.",
+            Some("deployed_at"),
+        ),
+        (
+            "agent.undeployed",
+            "An agent was taken out of service.",
+            Some("undeployed_at"),
+        ),
     ]
     .into_iter()
     .map(|(name, description, stamp)| {
@@ -122,7 +139,9 @@ fn conversations() -> Vec<CatalogueEntry> {
         } else {
             for value in [&mut properties, &mut example] {
                 let fields = value.as_object_mut().expect("it was just made an object");
-                fields.retain(|field, _| !matches!(field.as_str(), "message_id" | "message" | "role"));
+                fields.retain(|field, _| {
+                    !matches!(field.as_str(), "message_id" | "message" | "role")
+                });
             }
         }
         CatalogueEntry {
@@ -135,7 +154,11 @@ fn conversations() -> Vec<CatalogueEntry> {
     };
     vec![
         entry("conversation.started", "A conversation was opened.", false),
-        entry("conversation.message", "A conversation got a message, the user's or the agent's.", true),
+        entry(
+            "conversation.message",
+            "A conversation got a message, the user's or the agent's.",
+            true,
+        ),
         entry("conversation.ended", "A conversation was closed.", false),
     ]
 }
@@ -179,7 +202,10 @@ fn usage() -> Vec<CatalogueEntry> {
 fn errors() -> Vec<CatalogueEntry> {
     [
         ("error.occurred", "An error of a new kind appeared."),
-        ("error.resolved", "An error was resolved, by the next success or by a person."),
+        (
+            "error.resolved",
+            "An error was resolved, by the next success or by a person.",
+        ),
     ]
     .into_iter()
     .map(|(name, description)| {
@@ -208,7 +234,14 @@ fn errors() -> Vec<CatalogueEntry> {
             group: "Errors",
             description,
             schema: object(
-                &["error_id", "kind", "message", "count", "first_seen", "last_seen"],
+                &[
+                    "error_id",
+                    "kind",
+                    "message",
+                    "count",
+                    "first_seen",
+                    "last_seen",
+                ],
                 &properties,
             ),
             example,

@@ -8,7 +8,16 @@ const START: &str = "2025-05-21T21:26:58.211Z";
 const END: &str = "2025-05-21T21:27:09.442Z";
 
 pub(super) fn entries() -> Vec<CatalogueEntry> {
-    [ended(), definitions(), executions(), tasks(), progress(), resources(), joins()].concat()
+    [
+        ended(),
+        definitions(),
+        executions(),
+        tasks(),
+        progress(),
+        resources(),
+        joins(),
+    ]
+    .concat()
 }
 
 /// S0: the end of a workflow execution.
@@ -44,7 +53,11 @@ fn ended() -> Vec<CatalogueEntry> {
             "workflow.completed",
             "A workflow execution completed successfully.",
             "completed",
-            Some(("result", result, json!({ "summary": "Quarterly report", "pages": 12 }))),
+            Some((
+                "result",
+                result,
+                json!({ "summary": "Quarterly report", "pages": 12 }),
+            )),
         ),
         entry(
             "workflow.failed",
@@ -52,16 +65,30 @@ fn ended() -> Vec<CatalogueEntry> {
             "failed",
             Some(("error", text("Why, for a person."), json!("Error message"))),
         ),
-        entry("workflow.stopped", "A workflow execution was stopped by hand.", "stopped", None),
+        entry(
+            "workflow.stopped",
+            "A workflow execution was stopped by hand.",
+            "stopped",
+            None,
+        ),
     ]
 }
 
 /// S2: versions of a workflow come and go.
 fn definitions() -> Vec<CatalogueEntry> {
     [
-        ("workflow.definition.created", "A workflow definition was registered."),
-        ("workflow.definition.updated", "A workflow definition got a new version."),
-        ("workflow.definition.deleted", "A workflow definition was removed."),
+        (
+            "workflow.definition.created",
+            "A workflow definition was registered.",
+        ),
+        (
+            "workflow.definition.updated",
+            "A workflow definition got a new version.",
+        ),
+        (
+            "workflow.definition.deleted",
+            "A workflow definition was removed.",
+        ),
     ]
     .into_iter()
     .map(|(name, description)| CatalogueEntry {
@@ -84,10 +111,26 @@ fn definitions() -> Vec<CatalogueEntry> {
 /// S2: the same ends as S0's, and the start, in S2's shape.
 fn executions() -> Vec<CatalogueEntry> {
     [
-        ("workflow.execution.started", "A workflow execution started.", "RUNNING"),
-        ("workflow.execution.completed", "A workflow execution completed successfully.", "COMPLETED"),
-        ("workflow.execution.failed", "A workflow execution failed.", "FAILED"),
-        ("workflow.execution.cancelled", "A workflow execution was cancelled.", "CANCELLED"),
+        (
+            "workflow.execution.started",
+            "A workflow execution started.",
+            "RUNNING",
+        ),
+        (
+            "workflow.execution.completed",
+            "A workflow execution completed successfully.",
+            "COMPLETED",
+        ),
+        (
+            "workflow.execution.failed",
+            "A workflow execution failed.",
+            "FAILED",
+        ),
+        (
+            "workflow.execution.cancelled",
+            "A workflow execution was cancelled.",
+            "CANCELLED",
+        ),
     ]
     .into_iter()
     .map(|(name, description, status)| {
@@ -216,8 +259,14 @@ fn progress() -> Vec<CatalogueEntry> {
     };
     vec![
         updated,
-        blocker("blocker.detected", "A node can't go on: it waits for an approval, a resource, or a retry."),
-        blocker("blocker.resolved", "A node that could not go on can do so again."),
+        blocker(
+            "blocker.detected",
+            "A node can't go on: it waits for an approval, a resource, or a retry.",
+        ),
+        blocker(
+            "blocker.resolved",
+            "A node that could not go on can do so again.",
+        ),
         milestone,
     ]
 }

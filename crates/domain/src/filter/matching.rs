@@ -16,7 +16,9 @@ impl Condition {
             Self::At(path, tests) => {
                 let found = path.find(view);
                 let as_time = matches!(path, Path::Timestamp);
-                tests.iter().all(|test| test.holds(found.as_deref(), as_time))
+                tests
+                    .iter()
+                    .all(|test| test.holds(found.as_deref(), as_time))
             }
         }
     }
@@ -29,9 +31,10 @@ impl Path {
             Self::Id => text(view.id),
             Self::Event => text(view.event),
             Self::Timestamp => text(&view.timestamp.to_string()),
-            Self::Data(parts) => {
-                parts.iter().try_fold(view.data, |value, part| part.of(value)).map(Cow::Borrowed)
-            }
+            Self::Data(parts) => parts
+                .iter()
+                .try_fold(view.data, |value, part| part.of(value))
+                .map(Cow::Borrowed),
         }
     }
 }
@@ -59,15 +62,17 @@ impl Test {
             Self::Compare(order, wanted) => found
                 .and_then(|value| compare(value, wanted, as_time))
                 .is_some_and(|ordering| order.fits(ordering)),
-            Self::StartsWith(start) => {
-                found.and_then(Value::as_str).is_some_and(|text| text.starts_with(start.as_str()))
-            }
-            Self::EndsWith(end) => {
-                found.and_then(Value::as_str).is_some_and(|text| text.ends_with(end.as_str()))
-            }
+            Self::StartsWith(start) => found
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.starts_with(start.as_str())),
+            Self::EndsWith(end) => found
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.ends_with(end.as_str())),
             Self::Contains(wanted) => match (found, wanted) {
                 (Some(Value::String(text)), Value::String(piece)) => text.contains(piece.as_str()),
-                (Some(Value::Array(items)), _) => items.iter().any(|item| same(item, wanted, false)),
+                (Some(Value::Array(items)), _) => {
+                    items.iter().any(|item| same(item, wanted, false))
+                }
                 _ => false,
             },
         }
@@ -98,7 +103,8 @@ fn same(a: &Value, b: &Value, as_time: bool) -> bool {
         }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b, false)))
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b, false)))
         }
         _ => a == b,
     }
@@ -119,7 +125,10 @@ fn compare(a: &Value, b: &Value, as_time: bool) -> Option<Ordering> {
 /// Whole numbers exactly, others as doubles.
 fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
     let whole = |number: &Number| {
-        number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
+        number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from))
     };
     match (whole(a), whole(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),

@@ -12,8 +12,19 @@ use crate::{Timestamp, nearest};
 
 const COMBINERS: [&str; 3] = ["$and", "$or", "$not"];
 const OPERATORS: [&str; 13] = [
-    "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$startsWith",
-    "$endsWith", "$contains", "$not",
+    "$eq",
+    "$ne",
+    "$gt",
+    "$gte",
+    "$lt",
+    "$lte",
+    "$in",
+    "$nin",
+    "$exists",
+    "$startsWith",
+    "$endsWith",
+    "$contains",
+    "$not",
 ];
 const ROOTS: [&str; 4] = ["id", "event", "timestamp", "data"];
 /// The most parts of a path.
@@ -27,13 +38,22 @@ pub(super) fn parse(source: &Value) -> Result<Condition, FilterError> {
             }
             _ => "expected an object of conditions, such as {\"data.amount\": {\"$gte\": 100}}",
         };
-        return Err(FilterError { path: String::new(), message: message.into() });
+        return Err(FilterError {
+            path: String::new(),
+            message: message.into(),
+        });
     };
     if source.to_string().len() > BYTES_MAX {
         let message = format!("a filter has at most {BYTES_MAX} bytes");
-        return Err(FilterError { path: String::new(), message });
+        return Err(FilterError {
+            path: String::new(),
+            message,
+        });
     }
-    let mut reader = Reader { place: Vec::new(), conditions: 0 };
+    let mut reader = Reader {
+        place: Vec::new(),
+        conditions: 0,
+    };
     reader.all_of(fields)
 }
 
@@ -50,7 +70,10 @@ impl<'a> Reader<'a> {
             .iter()
             .flat_map(|key| ["/".to_owned(), key.replace('~', "~0").replace('/', "~1")])
             .collect();
-        Err(FilterError { path, message: message.into() })
+        Err(FilterError {
+            path,
+            message: message.into(),
+        })
     }
 
     /// Goes one step down.
@@ -213,7 +236,9 @@ impl<'a> Reader<'a> {
             _ if operator.starts_with('$') => {
                 let hint = nearest::hint(operator, OPERATORS);
                 let known = OPERATORS.join(", ");
-                return self.refuse(format!("unknown operator `{operator}`{hint}; known: {known}"));
+                return self.refuse(format!(
+                    "unknown operator `{operator}`{hint}; known: {known}"
+                ));
             }
             _ => {
                 return self.refuse(
@@ -226,7 +251,9 @@ impl<'a> Reader<'a> {
     /// A value to be equal to.
     fn operand(&self, path: &Path, value: &Value) -> Result<Value, FilterError> {
         let fits = match path {
-            Path::Timestamp => value.as_str().is_some_and(|text| Timestamp::parse(text).is_ok()),
+            Path::Timestamp => value
+                .as_str()
+                .is_some_and(|text| Timestamp::parse(text).is_ok()),
             Path::Id | Path::Event => value.is_string(),
             Path::Data(_) => true,
         };
@@ -252,9 +279,10 @@ impl<'a> Reader<'a> {
 
     fn values(&self, path: &Path, value: &Value) -> Result<Vec<Value>, FilterError> {
         match value {
-            Value::Array(values) if (1..=VALUES_MAX).contains(&values.len()) => {
-                values.iter().map(|value| self.operand(path, value)).collect()
-            }
+            Value::Array(values) if (1..=VALUES_MAX).contains(&values.len()) => values
+                .iter()
+                .map(|value| self.operand(path, value))
+                .collect(),
             _ => self.refuse(format!("expected a list of 1 to {VALUES_MAX} values")),
         }
     }
@@ -270,7 +298,9 @@ impl<'a> Reader<'a> {
 impl Part {
     fn new(name: String) -> Self {
         let is_index = name == "0"
-            || (!name.starts_with('0') && !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()));
+            || (!name.starts_with('0')
+                && !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_digit()));
         let index = if is_index { name.parse().ok() } else { None };
         Self { name, index }
     }

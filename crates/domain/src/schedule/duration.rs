@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 /// The units from the largest, each with its milliseconds.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("ms", 1), ("s", 1_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("ms", 1),
+    ("s", 1_000),
+];
 
 /// Reads a whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
@@ -21,13 +26,22 @@ pub fn write_duration(duration: Duration) -> String {
     if ms == 0 {
         return "0s".into();
     }
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
-        .into_iter()
-        .find(|(_, unit_ms)| ms % unit_ms == 0)
-        .map_or_else(|| format!("{ms}ms"), |(unit, unit_ms)| format!("{}{unit}", ms / unit_ms))
+    [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ]
+    .into_iter()
+    .find(|(_, unit_ms)| ms % unit_ms == 0)
+    .map_or_else(
+        || format!("{ms}ms"),
+        |(unit, unit_ms)| format!("{}{unit}", ms / unit_ms),
+    )
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 
@@ -46,7 +60,18 @@ mod tests {
             assert_eq!(read, Duration::from_millis(ms), "{text}");
             assert_eq!(write_duration(read), written);
         }
-        for text in ["", "5", "s", "5 s", "-5s", "1.5h", "5w", "5S", "99999999999999999999s", "999999999999999999d"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "1.5h",
+            "5w",
+            "5S",
+            "99999999999999999999s",
+            "999999999999999999d",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
