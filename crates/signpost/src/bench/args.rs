@@ -6,13 +6,21 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-/// Publishes events to a Signpost server, receives the deliveries, and reports throughput, latency,
-/// CPU and memory, and whether anything was lost, doubled or wrongly signed.
+/// Measure a server: publish events, receive the deliveries, report speed, cost and losses
 ///
-/// Without `--url` it starts a server of its own on a new data folder, so that CPU and memory are
-/// the server's alone, and removes both afterwards. Exit code 1: something was lost, or a signature
-/// was wrong.
+/// Without --url it starts a server of its own on a new data folder, so that CPU and memory are the
+/// server's alone, and removes both afterwards. Exit code 1: something was lost, or a signature or
+/// an id was wrong.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  signpost bench                                   as fast as it goes, for 10 seconds
+  signpost bench --rate 5000 --duration 60         latency under a steady load
+  signpost bench --events 300000 --memory-samples  memory over many events
+  signpost bench --dead-endpoints 1 --slow-endpoints 1 --rate 2000
+                                                   whether the healthy endpoint suffers
+  signpost bench --backlog 100000                  what waiting deliveries cost in memory
+  signpost bench --url http://127.0.0.1:8000 --pid 4711 --json")]
 pub struct BenchArgs {
     /// Publish this many events, instead of for a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
