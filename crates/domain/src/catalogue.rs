@@ -65,9 +65,15 @@ pub fn find(name: &str) -> Option<&'static CatalogueEntry> {
     BY_NAME.get(name).map(|at| &ENTRIES[*at])
 }
 
-/// The name in the catalogue that a mistyped one may stand for.
+/// The name in the catalogue that an unknown one may stand for: the nearest in spelling, else the
+/// first that has all of its parts in their order (`task.execution.failed` for `task.failed`).
 pub fn nearest_name(name: &str) -> Option<&'static str> {
-    nearest::nearest(name, names())
+    let has_all_parts = |known: &&str| {
+        let mut parts = known.split('.');
+        name.split('.')
+            .all(|wanted| parts.any(|part| part == wanted))
+    };
+    nearest::nearest(name, names()).or_else(|| names().find(has_all_parts))
 }
 
 /// The schema of an object in which all of `required` must stand.

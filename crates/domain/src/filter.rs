@@ -20,12 +20,14 @@
 //! Parsing ([`Filter::parse`]) checks everything, so that matching can't fail. Selecting the
 //! candidates by event type is [`crate::pattern`]'s part.
 
+mod data;
 mod matching;
 mod parsing;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
+pub use self::data::parse_data;
 use crate::{Timestamp, event::Event};
 
 /// The deepest nesting of `$and`, `$or`, `$not` and conditions.
@@ -68,7 +70,7 @@ pub struct FilterView<'a> {
 }
 
 impl<'a> FilterView<'a> {
-    /// The view of `event`, whose `data` the caller has parsed.
+    /// The view of `event`, whose `data` the caller has read with [`parse_data`].
     pub fn new(event: &'a Event, data: &'a Value) -> Self {
         Self {
             id: event.id.as_str(),

@@ -6,10 +6,14 @@
 //! envelopes have no integer-like keys. Custom headers ([`crate::header`]), framing and the
 //! sending are not done here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{WorkspaceId, event::Event, json, nearest, signature::Signer};
+use crate::{
+    WorkspaceId, event::Event, json, nearest, signature::Signer, webhook::TIMEOUT_DEFAULT,
+};
 
 /// The `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("Signpost/", env!("CARGO_PKG_VERSION"));
@@ -76,6 +80,15 @@ impl Format {
                 text: text.chars().take(40).collect(),
                 hint: nearest::hint(text, Self::ALL.map(Self::as_str)),
             })
+    }
+
+    /// How long an exchange may take where a webhook of this format sets nothing else: S1's
+    /// receivers were promised 5 s.
+    pub const fn timeout_default(self) -> Duration {
+        match self {
+            Self::AgentFactory => Duration::from_secs(5),
+            Self::Default | Self::Orchestration | Self::CloudEvents => TIMEOUT_DEFAULT,
+        }
     }
 
     /// The `Content-Type` of its bodies.

@@ -21,6 +21,7 @@ const RESERVED: [&str; 31] = [
     "connection",
     "content-encoding",
     "content-length",
+    "content-transfer-encoding",
     "content-type",
     "date",
     "expect",
@@ -47,7 +48,6 @@ const RESERVED: [&str; 31] = [
     "x-webhook-id",
     "x-webhook-signature",
     "x-webhook-timestamp",
-    "content-transfer-encoding",
 ];
 const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "x-signpost-"];
 

@@ -44,6 +44,8 @@ fn every_name_of_the_contract_is_there_once() {
         nearest_name("workflow.execution.canceled"),
         Some("workflow.execution.cancelled")
     );
+    assert_eq!(nearest_name("task.failed"), Some("task.execution.failed"));
+    assert_eq!(nearest_name("invoice.paid"), None);
 }
 
 #[test]

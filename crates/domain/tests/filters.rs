@@ -4,7 +4,7 @@
 
 use domain::{
     Timestamp,
-    filter::{BYTES_MAX, CONDITIONS_MAX, Filter, FilterError, FilterView},
+    filter::{BYTES_MAX, CONDITIONS_MAX, Filter, FilterError, FilterView, parse_data},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -244,6 +244,20 @@ fn a_filter_is_kept_as_it_was_given() {
     assert_eq!(serde_json::to_string(&filter).unwrap(), source.to_string());
     assert_eq!(filter.as_json(), &source);
     assert!(serde_json::from_value::<Filter>(json!({"nope": 1})).is_err());
+}
+
+#[test]
+fn payloads_that_are_no_unicode_or_beyond_a_double_are_read_as_far_as_can_be() {
+    for (text, value) in [
+        (r#"{"a":1}"#, json!({ "a": 1 })),
+        (
+            r#"{"a":"\ud83d","b":"\\ud83d \n\udfff"}"#,
+            json!({"a": "\u{fffd}", "b": "\\ud83d \n\u{fffd}"}),
+        ),
+        (r#"{"a":1e400}"#, json!(null)),
+    ] {
+        assert_eq!(parse_data(text.as_bytes()), value, "{text}");
+    }
 }
 
 proptest! {
