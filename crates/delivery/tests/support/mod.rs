@@ -1,0 +1,131 @@
+//! A pipeline over a real SQLite store in a temporary folder, with a clock that stands still.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use delivery::{Pipeline, Settings, accept::{Publish, Receipt}, webhooks::WebhookInput};
+use domain::{
+    Timestamp, WebhookId, WorkspaceId, delivery::{Delivery, DeliveryState}, event::EventType, seal::SealingKey,
+    webhook::Webhook,
+};
+use egress::{AddressPolicy, Egress, EgressConfig};
+use store::{DeliveryFilter, DeliveryRow, Page, SharedStore, sqlite::{SqliteOptions, SqliteStore}};
+use tempfile::TempDir;
+use testkit::FakeClock;
+
+pub const WS: WorkspaceId = WorkspaceId::DEFAULT;
+
+pub struct Rig {
+    pub pipeline: Pipeline,
+    pub clock: Arc<FakeClock>,
+    pub folder: Arc<TempDir>,
+    settings: Settings,
+    seed: u64,
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
+        let clock = FakeClock::at(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::open(clock, folder, settings, 1).await
+    }
+
+    async fn open(clock: Arc<FakeClock>, folder: Arc<TempDir>, settings: Settings, seed: u64) -> Self {
+        let pipeline = Pipeline::load(
+            open_store(folder.path().join("signpost.db")),
+            Egress::new(EgressConfig {
+                policy: AddressPolicy::public_only().allow_loopback(true),
+                ..EgressConfig::default()
+            }),
+            testkit::edge(&clock, seed),
+            SealingKey::new([7; 32]),
+            settings.clone(),
+        )
+        .await
+        .unwrap();
+        Self { pipeline, clock, folder, settings, seed }
+    }
+
+    /// Closes everything and opens it again, as a restart does.
+    pub async fn restart(self) -> Self {
+        let Self { pipeline, clock, folder, settings, seed } = self;
+        pipeline.drain(Duration::from_secs(5)).await;
+        pipeline.store().close().await;
+        drop(pipeline);
+        // Ids start anew with the seed: let the clock tell them apart.
+        clock.advance(Duration::from_millis(5));
+        Self::open(clock, folder, settings, seed + 1).await
+    }
+
+    pub async fn webhook(&self, url: &str, events: &[&str], more: impl FnOnce(&mut WebhookInput)) -> Webhook {
+        let mut input = WebhookInput {
+            target_url: Some(url.to_owned()),
+            events: Some(events.iter().map(|event| (*event).to_owned()).collect()),
+            ..WebhookInput::default()
+        };
+        more(&mut input);
+        self.pipeline.create_webhook(WS, input).await.unwrap().webhook
+    }
+
+    pub async fn publish(&self, event: &str, data: &str) -> Receipt {
+        self.pipeline.accept(WS, publish(event, data)).await.unwrap()
+    }
+
+    pub async fn idle(&self) {
+        tokio::time::timeout(Duration::from_secs(30), self.pipeline.run_until_idle())
+            .await
+            .expect("the pipeline comes to rest")
+            .unwrap();
+    }
+
+    /// Moves the clock and runs what has fallen due.
+    pub async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+        self.idle().await;
+    }
+
+    pub async fn deliveries(&self, webhook: WebhookId) -> Vec<DeliveryRow> {
+        let filter = DeliveryFilter { webhook: Some(webhook), ..DeliveryFilter::default() };
+        let mut all = self.pipeline.store().deliveries(WS, filter, Page { after: None, limit: 250 }).await.unwrap();
+        all.reverse();
+        all
+    }
+
+    pub async fn only_delivery(&self, webhook: WebhookId) -> Delivery {
+        let all = self.deliveries(webhook).await;
+        assert_eq!(all.len(), 1);
+        all[0].delivery.clone()
+    }
+
+    pub async fn states(&self, webhook: WebhookId) -> Vec<DeliveryState> {
+        self.deliveries(webhook).await.into_iter().map(|row| row.delivery.state).collect()
+    }
+
+    pub async fn read_webhook(&self, id: WebhookId) -> Webhook {
+        self.pipeline.store().webhook(WS, id).await.unwrap().unwrap()
+    }
+}
+
+fn open_store(path: PathBuf) -> SharedStore {
+    Arc::new(SqliteStore::open(&path, SqliteOptions::new(Timestamp::from_ms(0))).unwrap())
+}
+
+pub fn publish(event: &str, data: &str) -> Publish {
+    Publish {
+        event_type: EventType::parse(event).unwrap(),
+        data: Bytes::from(data.to_owned()),
+        id: None,
+        timestamp: None,
+        hops: 0,
+        idempotency_key: None,
+    }
+}
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const HOUR: Duration = Duration::from_secs(3600);
