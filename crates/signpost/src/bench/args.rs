@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
+/// Deliveries in flight that a webhook can be made to allow.
+const CONCURRENCY_MAX: u32 = 1_000;
+
 /// Measure a server: publish events, receive the deliveries, report speed, cost and losses
 ///
 /// Without --url it starts a server of its own on a new data folder, so that CPU and memory are the
@@ -43,7 +46,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
 
-    /// Deliveries in flight that each webhook allows [default: as many as connections]
+    /// Deliveries in flight that each webhook allows [default: as many as connections, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub concurrency: Option<u32>,
 
@@ -221,7 +224,8 @@ impl BenchArgs {
 
     /// Deliveries in flight that each webhook allows.
     pub(super) fn concurrency(&self) -> u32 {
-        self.concurrency.unwrap_or(self.connections)
+        self.concurrency
+            .unwrap_or(self.connections.min(CONCURRENCY_MAX))
     }
 }
 

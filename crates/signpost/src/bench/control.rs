@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -84,22 +84,24 @@ impl Control {
         self.token.as_deref()
     }
 
-    /// Waits until `/readyz` answers 200.
+    /// Waits until `/readyz` answers 200. Something must be listening already: a server prints its
+    /// address when it is.
     ///
     /// # Errors
-    /// When it does not within a minute.
+    /// When nothing answers, or not so within a minute.
     pub(super) fn wait_until_ready(&self) -> Result<()> {
         let started = Instant::now();
         loop {
-            let state = match self.send("GET", "/readyz", None) {
-                Ok((200, _)) => return Ok(()),
-                Ok((status, _)) => anyhow!("/readyz answers {status}"),
-                Err(error) => error,
-            };
-            if started.elapsed() > READY_TIMEOUT {
-                return Err(state.context(format!("the server at {} is not ready", self.host)));
+            match self.send("GET", "/readyz", None)? {
+                (200, _) => return Ok(()),
+                (status, answer) if started.elapsed() > READY_TIMEOUT => {
+                    bail!(
+                        "the server at {} is not ready; /readyz answers {status}: {answer}",
+                        self.host
+                    )
+                }
+                _ => thread::sleep(Duration::from_millis(10)),
             }
-            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -168,7 +170,7 @@ impl Control {
         );
         let (status, answer) = self
             .exchange(request.as_bytes())
-            .with_context(|| format!("failed to {method} {path}"))?;
+            .with_context(|| format!("failed to {method} {path} at {}", self.host))?;
         let text = || Value::String(String::from_utf8_lossy(&answer).into_owned());
         Ok((
             status,

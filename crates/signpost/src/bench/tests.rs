@@ -291,3 +291,16 @@ fn a_server_that_accepts_nothing_fails_the_run() {
     assert!(!report.passed);
     assert!(report.tables().contains("no event was accepted"));
 }
+
+#[test]
+fn no_server_is_an_error_at_once() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = measure(&args(&format!("http://{nobody}"), "--events 4")).unwrap_err();
+    assert!(
+        error.to_string().contains("failed to GET /readyz"),
+        "{error:#}"
+    );
+}
