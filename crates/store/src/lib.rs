@@ -9,6 +9,9 @@
 
 mod types;
 
+#[cfg(any(test, feature = "conformance"))]
+#[expect(clippy::unwrap_used, reason = "these are tests")]
+pub mod conformance;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     events::{blob, earliest_id},
     row::{
-        DEAD, DELIVERED, PENDING, error_class, event_id, event_type, limit, state, state_number,
-        time, time_or_null, uuid, uuid_or_null,
+        DEAD, DELIVERED, PENDING, error_class, event_id, event_type, limit, state, time,
+        time_or_null, uuid, uuid_or_null,
     },
     tally::Counts,
     webhooks::exists,

@@ -38,6 +38,7 @@ pub(super) struct Tally {
 }
 
 /// A point to go back to.
+#[derive(Clone, Copy)]
 pub(super) struct Mark {
     pending: i64,
     held: i64,

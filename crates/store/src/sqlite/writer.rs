@@ -252,7 +252,7 @@ fn run(start: Start, mut messages: mpsc::Receiver<Message>, shared: &Shared) {
         let began = Instant::now();
         let applied = transitions.len();
         let committed = catch_unwind(AssertUnwindSafe(|| {
-            commit(&conn, &mut hot, epoch, &mut kept, &mut transitions, shared)
+            commit(&conn, &mut hot, epoch, &mut kept, &mut transitions, shared);
         }));
         if let Err(panic) = committed {
             let why = panic_text(panic.as_ref());
@@ -295,11 +295,8 @@ fn commit<'c>(
     let outcome = loop {
         match attempt(&mut batch, transitions) {
             Ok(()) => break Ok(()),
-            Err(Fault::Of(index, StoreError::Full)) => {
-                // Nothing else that needs room would fare better.
-                drop(index);
-                break Err(StoreError::Full);
-            }
+            // Nothing else that needs room would fare better.
+            Err(Fault::Of(_, StoreError::Full)) => break Err(StoreError::Full),
             Err(Fault::Of(index, _)) => failed.push(transitions.remove(index)),
             Err(Fault::Commit(error)) => break Err(error),
         }
