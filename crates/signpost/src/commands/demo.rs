@@ -1,0 +1,170 @@
+//! `signpost demo`: the whole of it in a minute, from publish to a verified receipt.
+//!
+//! Starts a server in this process and a [`receiver`] on loopback, then tells the [`story`]:
+//! what is asked of the API, what arrives, what is checked. Everything goes over real sockets and
+//! through the same routes as anybody's. The server stays up afterwards, to be played with.
+
+mod receiver;
+mod story;
+
+use std::{net::TcpListener, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::json;
+use server::ServerConfig;
+use tempfile::TempDir;
+
+use self::{receiver::Receiver, story::Story};
+use super::{
+    connection::Connection,
+    serve::{self, Stop},
+};
+use crate::{
+    cli,
+    client::Client,
+    output::{BOLD, DIM, GOOD, Out, styled},
+};
+
+/// The port that everybody expects.
+const PORT: u16 = 8000;
+
+/// See it work: starts a server, publishes an event, receives and verifies it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signpost demo
+  signpost demo --data-dir ./signpost-data     keep what it makes, to go on with it
+  signpost demo --exit                         end after the story
+
+Without --data-dir everything lies in a temporary folder that is removed at the end.")]
+pub struct DemoArgs {
+    /// Port to listen on [default: 8000, or a free one where that is taken]
+    #[arg(short, long)]
+    port: Option<u16>,
+
+    /// Keep the data in this folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// End after the story instead of staying up
+    #[arg(long)]
+    exit: bool,
+}
+
+/// Runs `signpost demo`.
+pub fn run(args: DemoArgs, out: Out) -> Result<ExitCode> {
+    let runtime = serve::runtime(None)?;
+    runtime.block_on(demo(args, out))
+}
+
+/// Where the demo's data lies, and whether it is removed.
+enum Folder {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn new(chosen: Option<PathBuf>) -> Result<Self> {
+        match chosen {
+            Some(path) => Ok(Self::Kept(path)),
+            None => tempfile::Builder::new()
+                .prefix("signpost-demo-")
+                .tempdir()
+                .map(Self::Temporary)
+                .context("failed to make a temporary folder"),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path.clone(),
+            Self::Temporary(folder) => folder.path().to_owned(),
+        }
+    }
+}
+
+async fn demo(args: DemoArgs, out: Out) -> Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let folder = Folder::new(args.data_dir)?;
+    let (port, is_other) = match args.port {
+        Some(port) => (port, false),
+        None => free_port(),
+    };
+    let config = ServerConfig { port, data_dir: folder.path(), ..ServerConfig::default() };
+    let running = serve::start(config).await?;
+    let url = format!("http://{}", running.address());
+    if !out.is_json() {
+        introduce(&url, &folder, is_other, out)?;
+    }
+    let connection = Connection { server: Some(url.clone()), token: None };
+    let client = Client::new(&connection)?;
+    let receiver = Receiver::start().await?;
+    let story = Story { client: &client, receiver: &receiver, out };
+    let told = tokio::select! {
+        told = story.tell() => told,
+        () = stop.wait() => {
+            running.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let well = match told {
+        Ok(outcome) => {
+            if out.is_json() {
+                let mut outcome = json!(outcome);
+                outcome["address"] = json!(url);
+                out.record(&outcome)?;
+            }
+            outcome.is_good()
+        }
+        Err(error) => {
+            running.stop().await;
+            return Err(error);
+        }
+    };
+    if !args.exit {
+        if !out.is_json() {
+            invite(&url, &receiver.url(), out)?;
+        }
+        stop.wait().await;
+    }
+    tokio::select! {
+        () = running.stop() => {}
+        () = stop.wait() => {}
+    }
+    Ok(cli::done(well))
+}
+
+/// 8000 where it is free; else 0, for which the system picks one.
+fn free_port() -> (u16, bool) {
+    match TcpListener::bind(("127.0.0.1", PORT)) {
+        Ok(_) => (PORT, false),
+        Err(_) => (0, true),
+    }
+}
+
+fn introduce(url: &str, folder: &Folder, is_other: bool, out: Out) -> Result<()> {
+    out.line(format_args!("{} Signpost is ready at {}", styled(GOOD, "●"), styled(BOLD, url)))?;
+    if is_other {
+        out.line(styled(DIM, format_args!("  (port {PORT} is taken by another program)")))?;
+    }
+    let fate = match folder {
+        Folder::Kept(_) => "kept",
+        Folder::Temporary(_) => "temporary: removed when the demo ends",
+    };
+    out.line(styled(DIM, format_args!("  data in {} ({fate})", folder.path().display())))
+}
+
+fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
+    let server = if url.ends_with(":8000") { String::new() } else { format!(" --server {url}") };
+    out.line(format_args!("\nThe server is still up at {}, and so is the receiver. In another terminal, try:", styled(BOLD, url)))?;
+    for line in [
+        format!("signpost events send workflow.completed -d '{{\"workflowId\":\"w2\"}}'{server}"),
+        format!("signpost logs --follow{server}"),
+        format!("signpost listen --events 'agent.*'{server}"),
+        format!("signpost webhooks create {receiver} --events 'agent.*'{server}"),
+    ] {
+        out.line(format_args!("  {line}"))?;
+    }
+    out.line(format_args!("or open {}. Ctrl-C ends the demo.", styled(BOLD, format_args!("{url}/dashboard"))))
+}

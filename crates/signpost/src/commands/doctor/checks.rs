@@ -1,0 +1,265 @@
+//! One function per thing that can be wrong. Each looks and judges; none repairs.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use domain::Timestamp;
+use egress::{Resolve as _, SystemResolver};
+use serde_json::Value;
+use server::lifecycle::{FINGERPRINT_FILE, KEY_FILE};
+
+use super::{Check, Verdict};
+use crate::{
+    client::Client,
+    edge,
+    local::{self, DataDir, IfMissing},
+    output::show,
+};
+
+/// Less free space than this is too little to go on.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Less free space than this wants attention.
+const FREE_BYTES_WARN: u64 = 1 << 30;
+/// When this version was written: no clock can rightly be before it.
+const WRITTEN: Timestamp = Timestamp::from_ms(1_767_225_600_000);
+/// How far ahead of that a clock is believed to be right.
+const YEARS_AHEAD_MAX: u64 = 20;
+/// Fewer open files than this are too few for many connections.
+const OPEN_FILES_WARN: u64 = 4_096;
+
+fn ok(name: &'static str, found: impl Into<String>) -> Check {
+    Check { name, verdict: Verdict::Ok, found: found.into(), advice: None }
+}
+
+fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
+    Check { name, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.into()) }
+}
+
+fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
+    Check { name, verdict: Verdict::Fail, found: found.into(), advice: Some(advice.into()) }
+}
+
+/// The data folder and the key in it: there, and closed to others.
+pub fn folder(data_dir: &DataDir) -> Vec<Check> {
+    let path = data_dir.path();
+    let shown = path.display().to_string();
+    let Ok(facts) = fs::metadata(path) else {
+        let advice = "`signpost serve` makes it on its first start; or name another with --data-dir";
+        return vec![warn("data folder", format!("{shown} does not exist"), advice)];
+    };
+    if !facts.is_dir() {
+        return vec![fail("data folder", format!("{shown} is no folder"), "name another with --data-dir")];
+    }
+    let mode = facts.permissions().mode() & 0o777;
+    let folder = if mode & 0o077 == 0 {
+        ok("data folder", shown)
+    } else {
+        let advice = format!("chmod 700 {}", path.display());
+        warn("data folder", format!("{shown} is open to others (mode {mode:03o})"), advice)
+    };
+    vec![folder, key_file(path, data_dir.has_database())]
+}
+
+fn key_file(folder: &Path, has_database: bool) -> Check {
+    let path = folder.join(KEY_FILE);
+    let Ok(facts) = fs::metadata(&path) else {
+        return if has_database && folder.join(FINGERPRINT_FILE).exists() {
+            let advice = "restore it from a backup, or keep it in SIGNPOST_KEY: without it no secret can be opened";
+            warn("key file", format!("{} is missing", path.display()), advice)
+        } else {
+            ok("key file", "none yet: made on the first start")
+        };
+    };
+    let mode = facts.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        ok("key file", format!("{} (mode {mode:03o}); keep a copy of it elsewhere", path.display()))
+    } else {
+        let advice = format!("chmod 600 {}; whoever read it can read your secrets: rotate them", path.display());
+        fail("key file", format!("{} can be read by others (mode {mode:03o})", path.display()), advice)
+    }
+}
+
+/// The database and the disk it lies on. Where a server runs it holds the lock, and is asked
+/// instead.
+pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
+    if !data_dir.has_database() {
+        return vec![ok("database", "none yet: made on the first start")];
+    }
+    let store = match local::open(data_dir, IfMissing::Fail).await {
+        Ok(store) => store,
+        Err(error) => {
+            let found = error.chain().last().map(ToString::to_string).unwrap_or_default();
+            return vec![if server_runs {
+                ok("database", "open in the running server")
+            } else {
+                fail("database", found, "stop what has it open; if it is damaged, restore a backup")
+            }];
+        }
+    };
+    let facts = store.facts().await;
+    let depth = store.queue_depth().await;
+    store.close().await;
+    let (facts, depth) = match (facts, depth) {
+        (Ok(facts), Ok(depth)) => (facts, depth),
+        (Err(error), _) | (_, Err(error)) => {
+            return vec![fail("database", error.to_string(), "restore a backup")];
+        }
+    };
+    let found = format!(
+        "{} {}, schema version {}, {}, {} deliveries wait",
+        facts.kind, facts.version, facts.schema_version, bytes(facts.size_bytes), depth.pending
+    );
+    vec![ok("database", found), disk(facts.free_bytes)]
+}
+
+fn disk(free: Option<u64>) -> Check {
+    match free {
+        None => warn("disk", "the free space can't be told", "look with df"),
+        Some(free) if free < FREE_BYTES_MIN => {
+            fail("disk", format!("{} free", bytes(free)), "free some space: no event is taken on a full disk")
+        }
+        Some(free) if free < FREE_BYTES_WARN => {
+            warn("disk", format!("{} free", bytes(free)), "free some space, or shorten --retention-days")
+        }
+        Some(free) => ok("disk", format!("{} free", bytes(free))),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_048_576 => format!("{} KiB", count / 1_024),
+        1_048_576..1_073_741_824 => format!("{} MiB", count / 1_048_576),
+        _ => format!("{}.{} GiB", count / 1_073_741_824, count % 1_073_741_824 * 10 / 1_073_741_824),
+    }
+}
+
+/// Whether the clock can be right: receivers refuse signatures that are five minutes off.
+pub fn clock() -> Check {
+    judge_clock(edge::now())
+}
+
+fn judge_clock(now: Timestamp) -> Check {
+    let latest = WRITTEN + Duration::from_secs(YEARS_AHEAD_MAX * 365 * 86_400);
+    if (WRITTEN..latest).contains(&now) {
+        ok("clock", now.to_string())
+    } else {
+        let advice = "set it (NTP): receivers refuse signatures that are more than five minutes off";
+        fail("clock", format!("{now} can't be right"), advice)
+    }
+}
+
+/// How many files and connections the process may have open.
+pub fn open_files() -> Check {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    match soft {
+        Some(soft) if soft < OPEN_FILES_WARN => {
+            warn("open files", format!("at most {soft}"), "raise it for many connections: ulimit -n 65536")
+        }
+        Some(soft) => ok("open files", format!("at most {soft}")),
+        None => ok("open files", "no limit is known"),
+    }
+}
+
+/// Whether the port is free, or Signpost's already.
+pub fn port(host: &str, port: u16, server_runs: bool) -> Check {
+    let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    match TcpListener::bind(&address) {
+        Ok(_) => ok("port", format!("{address} is free")),
+        Err(_) if server_runs => ok("port", format!("{address} is in use, and Signpost runs")),
+        Err(error) => fail("port", format!("{address}: {error}"), "choose another: signpost serve --port 0"),
+    }
+}
+
+/// Whether a server answers and is ready. One that was not named need not run.
+pub async fn server(client: &Client, named: bool) -> Check {
+    let address = client.address().to_owned();
+    if !client.is_reachable().await {
+        let found = format!("nobody answers at {address}");
+        return if named {
+            fail("server", found, "start it, or check --server")
+        } else {
+            warn("server", found, "start it: signpost serve")
+        };
+    }
+    let state: anyhow::Result<Value> = client.get("/readyz", &[]).await;
+    match state {
+        Ok(state) => ok("server", format!("{address} is ready (version {})", show(&state, "version"))),
+        Err(error) => {
+            let found = format!("{address} answers, and is not ready: {error}");
+            fail("server", found, "look at its log")
+        }
+    }
+}
+
+/// Whether names resolve.
+pub async fn dns(name: &str) -> Check {
+    let resolved = tokio::time::timeout(Duration::from_secs(5), SystemResolver::default().resolve(name, 443)).await;
+    let advice = "check /etc/resolv.conf; without DNS only addresses and local names can be called";
+    match resolved {
+        Ok(Ok(addresses)) if !addresses.is_empty() => {
+            ok("DNS", format!("{name} resolves to {} addresses", addresses.len()))
+        }
+        Ok(Ok(_)) => warn("DNS", format!("{name} has no address"), advice),
+        Ok(Err(error)) => warn("DNS", format!("{name}: {error}"), advice),
+        Err(_) => warn("DNS", format!("{name} did not resolve within 5 s"), advice),
+    }
+}
+
+/// Whether the system says which certificates to trust.
+pub fn tls_roots() -> Check {
+    let system = rustls_native_certs::load_native_certs();
+    match system.certs.len() {
+        0 => warn(
+            "TLS roots",
+            "the system has none; the ones built in are used",
+            "install ca-certificates, so that they stay up to date",
+        ),
+        count => ok("TLS roots", format!("{count} certificates of the system")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_of_another_age_fails() {
+        assert_eq!(judge_clock(Timestamp::from_ms(0)).verdict, Verdict::Fail);
+        assert_eq!(judge_clock(WRITTEN + Duration::from_secs(86_400)).verdict, Verdict::Ok);
+        assert_eq!(judge_clock(Timestamp::FAR_FUTURE).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn little_space_warns_and_none_fails() {
+        let verdicts = [None, Some(0), Some(FREE_BYTES_MIN), Some(FREE_BYTES_WARN)].map(|free| disk(free).verdict);
+        assert_eq!(verdicts, [Verdict::Warn, Verdict::Fail, Verdict::Warn, Verdict::Ok]);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(KEY_FILE);
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(key_file(folder.path(), true).verdict, Verdict::Fail);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(key_file(folder.path(), true).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_port_in_use_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        assert_eq!(port("127.0.0.1", taken, false).verdict, Verdict::Fail);
+        assert_eq!(port("localhost", taken, true).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn sizes_are_read_easily() {
+        assert_eq!([10 << 10, 10 << 20, 5 << 29].map(bytes), ["10 KiB", "10 MiB", "2.5 GiB"]);
+    }
+}

@@ -1,0 +1,260 @@
+//! `signpost serve`: runs the server until it is told to stop.
+//!
+//! Flags and environment become a `server::ServerConfig`; [`signals`] says when to stop. What the
+//! server is and does is the `server` crate's business.
+
+use std::{io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::json;
+use server::{
+    ServerConfig, StartError,
+    config::{AccessConfig, FirstOwner},
+};
+use store::StoreError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    edge,
+    output::{BOLD, DIM, GOOD, Out, styled},
+    problem::Problem,
+    when,
+};
+
+/// Seconds of a day.
+const DAY_S: u64 = 24 * 3600;
+
+/// Start the server: API, deliveries and dashboard, all in one
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  signpost serve
+  signpost serve --port 0 --json                   a free port; its address as JSON
+  signpost serve --host 0.0.0.0 --data-dir /var/lib/signpost
+  signpost serve --allow-target 10.0.0.0/8         webhooks may target this private network
+
+On a loopback address with no users yet, requests need no credentials (local mode). On any other,
+make an owner first: signpost users add LOGIN. SIGTERM or Ctrl-C drains and stops; a second one
+stops at once.")]
+pub struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, env = "SIGNPOST_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: String,
+
+    /// Port to listen on; 0 picks a free one
+    #[arg(short, long, env = "SIGNPOST_PORT", default_value_t = 8000)]
+    pub port: u16,
+
+    /// The folder that holds everything: the database, the key that seals secrets
+    #[arg(long, env = "SIGNPOST_DATA_DIR", default_value = "./signpost-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// A database server to use instead of the file in the data folder
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+
+    /// A network that webhooks may target although it is not public; repeat it or use commas
+    #[arg(long, env = "SIGNPOST_ALLOW_TARGET", value_name = "CIDR", value_delimiter = ',')]
+    pub allow_target: Vec<ipnet::IpNet>,
+
+    /// Call nothing but loopback addresses and --allow-target
+    #[arg(long, env = "SIGNPOST_OFFLINE")]
+    pub offline: bool,
+
+    /// What is logged, as in `info,delivery=debug`
+    #[arg(long, env = "SIGNPOST_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// Log JSON lines
+    #[arg(long, env = "SIGNPOST_LOG_JSON")]
+    pub log_json: bool,
+
+    /// Worker threads [default: one for each core]
+    #[arg(long, env = "SIGNPOST_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// How many days finished events are kept
+    #[arg(long, env = "SIGNPOST_RETENTION_DAYS", default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    pub retention_days: u64,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// Who may come in, and from where.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// Where others reach this server, for links
+    #[arg(long, env = "SIGNPOST_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<url::Url>,
+
+    /// The key that seals secrets, as a key file has it, where it is not to lie in the data folder
+    #[arg(long, env = "SIGNPOST_KEY", hide_env_values = true, value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Make this user the owner on start if there is no user yet; with --admin-password
+    #[arg(long, env = "SIGNPOST_ADMIN_LOGIN", value_name = "LOGIN", requires = "admin_password")]
+    pub admin_login: Option<String>,
+
+    /// The first owner's password (better set by environment than on the command line)
+    #[arg(long, env = "SIGNPOST_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub admin_password: Option<String>,
+
+    /// How long a login's token counts
+    #[arg(long, env = "SIGNPOST_TOKEN_LIFETIME", default_value = "12h", value_name = "SPAN", value_parser = when::span)]
+    pub token_lifetime: Duration,
+
+    /// A further host name under which local mode may be asked; repeat it or use commas
+    #[arg(long, env = "SIGNPOST_TRUSTED_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub trusted_host: Vec<String>,
+
+    /// A proxy whose X-Forwarded-For is believed; repeat it or use commas
+    #[arg(long, env = "SIGNPOST_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<ipnet::IpNet>,
+}
+
+impl ServeArgs {
+    /// What the server is started with.
+    pub fn config(self) -> ServerConfig {
+        let access = self.access;
+        let first_owner = access
+            .admin_login
+            .zip(access.admin_password)
+            .map(|(login, password)| FirstOwner { login, password });
+        ServerConfig {
+            host: self.host,
+            port: self.port,
+            data_dir: self.data_dir,
+            database_url: self.database_url,
+            key: access.key,
+            allow_targets: self.allow_target,
+            offline: self.offline,
+            public_url: access.public_url,
+            retention: Duration::from_secs(self.retention_days * DAY_S),
+            access: AccessConfig {
+                first_owner,
+                token_lifetime: access.token_lifetime,
+                trusted_hosts: access.trusted_host,
+                trusted_proxies: access.trusted_proxy,
+            },
+            ..ServerConfig::default()
+        }
+    }
+}
+
+/// Runs `signpost serve`.
+pub fn run(args: ServeArgs, out: Out) -> Result<ExitCode> {
+    log_to_stderr(&args.log, args.log_json)?;
+    let threads = args.threads;
+    let config = args.config();
+    config.validate().map_err(|error| {
+        Problem::misuse(error.to_string()).at(format!("--{}", error.setting.replace('_', "-")))
+    })?;
+    runtime(threads)?.block_on(serve(config, out))
+}
+
+/// The server's own threads.
+pub fn runtime(threads: Option<NonZeroUsize>) -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.get());
+    }
+    builder.enable_all().build().context("failed to start the runtime")
+}
+
+fn log_to_stderr(filter: &str, json: bool) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Problem::misuse("that is no log filter")
+            .at("--log")
+            .detail(error.to_string())
+            .advice("write one as info, or warn,delivery=debug")
+    })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        logs.json().init();
+    } else {
+        logs.with_ansi(console::colors_enabled_stderr()).init();
+    }
+    Ok(())
+}
+
+async fn serve(config: ServerConfig, out: Out) -> Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let data_dir = config.data_dir.clone();
+    let running = tokio::select! {
+        running = start(config) => running?,
+        () = stop.wait() => return Ok(ExitCode::SUCCESS),
+    };
+    announce(running.address(), &data_dir, out)?;
+    stop.wait().await;
+    tokio::select! {
+        () = running.stop() => Ok(ExitCode::SUCCESS),
+        () = stop.wait() => {
+            out.note("stopping at once; what was in flight is sent again at the next start");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Starts a server; what keeps it from starting says what to do.
+pub async fn start(config: ServerConfig) -> Result<server::Running> {
+    let address = format!("{}:{}", config.host, config.port);
+    server::start(config, edge::system()).await.map_err(|error| not_started(error, address).into())
+}
+
+fn not_started(error: StartError, address: String) -> Problem {
+    let problem = Problem::failed("the server could not start").at(address);
+    match &error {
+        StartError::NoOwner { .. } => problem
+            .detail("others can reach this address, and there is no user yet: anybody would be the owner")
+            .advice("make an owner first: signpost users add LOGIN --data-dir DIR (or set SIGNPOST_ADMIN_LOGIN and SIGNPOST_ADMIN_PASSWORD, or listen on 127.0.0.1)"),
+        StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => problem
+            .detail("another program listens there")
+            .advice("choose another port with --port, or --port 0 for a free one"),
+        StartError::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => problem
+            .detail("ports below 1024 need a privilege")
+            .advice("choose another port with --port"),
+        StartError::Store(StoreError::InUse(_)) => problem
+            .because(error)
+            .advice("stop the other one, or use another folder with --data-dir"),
+        _ => problem.because(error),
+    }
+}
+
+fn announce(address: SocketAddr, data_dir: &std::path::Path, out: Out) -> Result<()> {
+    let url = format!("http://{address}");
+    if out.is_json() {
+        return out.record(&json!({ "address": url }));
+    }
+    let folder = data_dir.display();
+    out.line(format_args!("{} Signpost is ready at {}", styled(GOOD, "●"), styled(BOLD, &url)))?;
+    out.line(styled(DIM, format_args!("  dashboard {url}/dashboard · API {url}/api/docs · data {folder}")))
+}
+
+/// SIGTERM and SIGINT.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// From now on neither ends the process by itself.
+    ///
+    /// # Errors
+    /// If the system refuses to tell of them.
+    pub fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next of either.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

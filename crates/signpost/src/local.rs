@@ -1,0 +1,129 @@
+//! The data folder itself, for commands that work without a running server.
+//!
+//! A running server has the folder locked, so nothing here runs beside one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use server::{
+    ServerConfig, StartError,
+    auth::{login::normal_login, password, token::Tokens},
+    lifecycle::{DATABASE_FILE, Installation},
+    metrics::Metrics,
+};
+use store::{SharedStore, StoreError};
+
+use crate::{edge, problem::Problem};
+
+/// Where `serve` keeps its data when nothing else is said.
+const DEFAULT: &str = "./signpost-data";
+
+/// Which data folder a command works on.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Data folder")]
+pub struct DataDir {
+    /// The folder that holds the database [default: ./signpost-data]
+    #[arg(long, global = true, env = "SIGNPOST_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// The key that seals secrets, where it does not lie in the data folder
+    #[arg(long, global = true, env = "SIGNPOST_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl DataDir {
+    /// Whether one was named.
+    pub const fn is_given(&self) -> bool {
+        self.data_dir.is_some()
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
+    }
+
+    /// Whether there is a database in it.
+    pub fn has_database(&self) -> bool {
+        self.path().join(DATABASE_FILE).exists()
+    }
+
+    fn config(&self) -> ServerConfig {
+        ServerConfig {
+            data_dir: self.path().to_owned(),
+            key: self.key.clone(),
+            ..ServerConfig::default()
+        }
+    }
+}
+
+/// What to do about a folder without a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMissing {
+    /// Make one.
+    Create,
+    /// Say so.
+    Fail,
+}
+
+/// Opens the store and reads the key.
+///
+/// # Errors
+/// If a server has it open, it is damaged, or missing.
+pub async fn open_installation(data_dir: &DataDir, if_missing: IfMissing) -> Result<Installation> {
+    let place = data_dir.path().display().to_string();
+    if if_missing == IfMissing::Fail && !data_dir.has_database() {
+        return Err(Problem::failed("there is no data folder of Signpost")
+            .at(place)
+            .advice("name it with --data-dir, or start a server: signpost serve")
+            .into());
+    }
+    let opened = Installation::open(&data_dir.config(), &edge::system(), &Metrics::default()).await;
+    opened.map_err(|error| not_opened(error, place).into())
+}
+
+fn not_opened(error: StartError, place: String) -> Problem {
+    let advice = match &error {
+        StartError::Store(StoreError::InUse(_)) => {
+            Some("ask the running server instead, with --server URL, or stop it first")
+        }
+        StartError::File { .. } => Some("check who owns the folder: signpost doctor --data-dir DIR"),
+        _ => None,
+    };
+    let problem = Problem::failed("failed to open the data folder").at(place).because(error);
+    match advice {
+        Some(advice) => problem.advice(advice),
+        None => problem,
+    }
+}
+
+/// Opens the store.
+///
+/// # Errors
+/// As for [`open_installation`].
+pub async fn open(data_dir: &DataDir, if_missing: IfMissing) -> Result<SharedStore> {
+    Ok(open_installation(data_dir, if_missing).await?.store)
+}
+
+/// Makes a token for a user without their password, and says until when it counts. Whoever can
+/// read the folder can read all that is in it anyway.
+///
+/// # Errors
+/// As for [`open_installation`], and if there is no such user.
+pub async fn token(data_dir: &DataDir, login: &str) -> Result<(String, String)> {
+    let installation = open_installation(data_dir, IfMissing::Fail).await?;
+    let user = installation.store.user_by_login(&normal_login(login)).await;
+    installation.store.close().await;
+    let user = user?.ok_or_else(|| {
+        Problem::failed(format!("there is no user `{login}`"))
+            .at(data_dir.path().display().to_string())
+            .advice("see who there is: signpost users list --data-dir DIR")
+    })?;
+    let lifetime = data_dir.config().access.token_lifetime;
+    let now = edge::now();
+    let mark = password::mark(&user.password_hash);
+    let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
+    let token =
+        Tokens::of_installation(&installation.sealing).issue(&user.id.to_string(), mark, now, lifetime_s);
+    Ok((token, (now + lifetime).to_string()))
+}

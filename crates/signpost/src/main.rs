@@ -1,0 +1,27 @@
+//! `signpost`: signed POSTs, in and out, for AI agents. The one binary.
+//!
+//! [`cli`] reads the command line and hands over to a file per command in [`commands`]; those
+//! talk to a server through [`client`], or work on the data directory themselves ([`local`]).
+//! [`edge`] is where the program meets the wall clock and the system's randomness. What the
+//! program prints goes through [`output`], how it fails through [`problem`].
+
+mod bench;
+mod cli;
+mod client;
+mod commands;
+mod edge;
+mod local;
+mod output;
+mod problem;
+#[cfg(test)]
+mod reference;
+mod sse;
+mod terminal;
+mod when;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
