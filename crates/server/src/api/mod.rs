@@ -5,11 +5,20 @@
 //! the pipeline or the store, and renders. Refusals that follow from a route's shape (401, 404,
 //! 422, …) are documented by [`crate::openapi`], so handlers document successes only.
 
+mod deliveries;
 mod documents;
+mod event_types;
+mod events;
+mod fields;
 mod keys;
+mod listen;
 mod operations;
+mod orchestration;
+mod replays;
 mod session;
+mod sse;
 mod users;
+mod webhooks;
 mod workspaces;
 
 use std::{
@@ -36,6 +45,13 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(users::routes())
         .merge(workspaces::routes())
         .merge(keys::routes())
+        .merge(events::routes())
+        .merge(event_types::routes())
+        .merge(webhooks::routes())
+        .merge(deliveries::routes())
+        .merge(replays::routes())
+        .merge(listen::routes())
+        .merge(orchestration::routes())
         .merge(operations::routes())
 }
 

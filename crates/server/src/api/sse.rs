@@ -1,0 +1,82 @@
+//! Server-Sent Events: bounded in number, kept alive, and ended when the server goes down.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::response::{
+    IntoResponse, Response,
+    sse::{Event, KeepAlive, Sse},
+};
+use futures_util::{Stream, StreamExt};
+use http::HeaderValue;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    SharedApp,
+    problem::{Kind, Problem},
+};
+
+/// The most streams of one kind at once.
+const STREAMS_MAX: usize = 256;
+/// How often a comment is sent where nothing else is, so that proxies keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a stream asks whether the server is going down.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Places for streams of one kind.
+#[derive(Clone)]
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
+    }
+}
+
+/// One stream's place, until it is dropped.
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// 503 if all are taken.
+    pub fn take(&self) -> Result<Place, Problem> {
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(permit) => Ok(Place { _permit: permit }),
+            Err(_) => Err(full()),
+        }
+    }
+}
+
+/// That too many listen already.
+pub fn full() -> Problem {
+    Problem::new(Kind::Overloaded, "Too many streams are open. Close one, or try again later.")
+        .retry_after(Duration::from_secs(30))
+}
+
+/// One event: its name, and its data as JSON on one line.
+pub fn event(name: &str, data: &impl Serialize) -> Event {
+    let data = serde_json::to_string(data).expect("records of strings and numbers are always JSON");
+    Event::default().event(name).data(data)
+}
+
+/// The answer that carries `events` until they end or the server goes down.
+pub fn respond<S>(app: &SharedApp, events: S) -> Response
+where
+    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
+    let events = events.take_until(going_down(Arc::clone(app)));
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    // Proxies that gather answers before they pass them on would hold the events back.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+async fn going_down(app: SharedApp) {
+    while !app.is_draining() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
