@@ -66,8 +66,10 @@ pub(super) struct Throughput {
     /// Length of the measured stretch of publishing.
     pub(super) measured_seconds: f64,
     pub(super) accepted_per_second: f64,
-    /// First receipts at healthy endpoints.
+    /// First receipts at healthy endpoints, while publishing went on.
     pub(super) delivered_per_second: f64,
+    /// The same until the last one, so with what had piled up.
+    pub(super) delivered_per_second_to_the_last: f64,
     /// From the end of publishing to the last first receipt.
     pub(super) drain_seconds: f64,
     /// From asking the server to end to its end.
@@ -203,12 +205,18 @@ fn throughput(facts: &Facts, end: Totals) -> Throughput {
     let (begin, published) = (&facts.observed.begin, &facts.observed.published);
     let seconds = seconds_between(begin, published);
     let drain_ns = end.last_receipt_ns.saturating_sub(published.at_ns);
+    let last_ns = end.last_receipt_ns.max(published.at_ns);
+    let seconds_to_the_last = Duration::from_nanos(last_ns - begin.at_ns).as_secs_f64();
     Throughput {
         measured_seconds: seconds,
         accepted_per_second: per_second(published.totals.accepted - begin.totals.accepted, seconds),
         delivered_per_second: per_second(
             published.totals.delivered - begin.totals.delivered,
             seconds,
+        ),
+        delivered_per_second_to_the_last: per_second(
+            end.delivered - begin.totals.delivered,
+            seconds_to_the_last,
         ),
         drain_seconds: Duration::from_nanos(drain_ns).as_secs_f64(),
         stop_seconds: facts.stop.map(|stop| stop.as_secs_f64()),

@@ -49,6 +49,10 @@ impl Report {
         table.add_row(["accepted/s", &grouped(throughput.accepted_per_second)]);
         table.add_row(["delivered/s", &grouped(throughput.delivered_per_second)]);
         table.add_row([
+            "delivered/s to the last",
+            &grouped(throughput.delivered_per_second_to_the_last),
+        ]);
+        table.add_row([
             "measured for",
             &format!("{:.2} s", throughput.measured_seconds),
         ]);
