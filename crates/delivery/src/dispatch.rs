@@ -59,14 +59,23 @@ impl Waiting {
     }
 }
 
-/// A slot in use: gives everything back when it is dropped, also by a panic.
+/// A slot in use. It frees itself when it is dropped, also by a panic or the runtime's end; what
+/// starts others in its place is [`Slot::pass_on`].
 struct Slot {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     /// What is being attempted; taken once it is recorded.
     attempting: Option<(WorkspaceId, DeliveryId, Lease)>,
-    /// Taken before it was known whether there is work for it.
-    spare: bool,
+}
+
+impl Slot {
+    /// Frees the slot for whoever waits for one.
+    fn pass_on(self) {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.serve_waiting();
+        shared.idle_bell.notify_waiters();
+    }
 }
 
 impl Drop for Slot {
@@ -76,10 +85,6 @@ impl Drop for Slot {
             self.shared.give_back_ids(&self.lane, vec![unfinished]);
         }
         self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if !self.spare {
-            self.shared.serve_waiting();
-            self.shared.idle_bell.notify_waiters();
-        }
     }
 }
 
@@ -104,13 +109,12 @@ impl Shared {
     fn start(self: &Arc<Self>, lane: &Arc<Lane>) -> bool {
         let mut started = false;
         while !self.is_draining() {
-            let Some(mut slot) = self.take_slot(lane) else {
+            let Some(slot) = self.take_slot(lane) else {
                 self.waiting.push(lane);
                 break;
             };
             let Some((ready, endpoint, more)) = self.next(lane, &mut started) else { break };
             started = true;
-            slot.spare = false;
             tokio::spawn(work(slot, ready, endpoint));
             if !more {
                 break;
@@ -124,7 +128,7 @@ impl Shared {
         self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1))
             .ok()?;
-        Some(Slot { shared: Arc::clone(self), lane: Arc::clone(lane), attempting: None, spare: true })
+        Some(Slot { shared: Arc::clone(self), lane: Arc::clone(lane), attempting: None })
     }
 
     /// The lane's next attempt, with alarms set and loads started as it asks.
@@ -155,6 +159,7 @@ impl Shared {
         let loading = DiskWork { shared: Arc::clone(self), lane: Arc::clone(lane), load: true };
         tokio::spawn(async move {
             loading.shared.load_lane(&loading.lane).await;
+            loading.end();
         });
     }
 
@@ -228,6 +233,7 @@ impl Shared {
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
             loading.lane.leave_on_disk();
+            loading.end();
         });
     }
 
@@ -281,19 +287,29 @@ impl Shared {
     }
 }
 
-/// Counts a piece of disk work; when it ends, however it does, the lane is looked at again.
+/// Counts a piece of disk work. Where it is broken off (a panic, the runtime's end), the lane's
+/// alarm looks again; nothing is started from a drop.
 struct DiskWork {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     load: bool,
 }
 
-impl Drop for DiskWork {
-    fn drop(&mut self) {
+impl DiskWork {
+    /// Ends it and looks at the lane again.
+    fn end(self) {
         if self.load {
             self.lane.load_ended();
         }
         self.shared.kick(&self.lane);
+    }
+}
+
+impl Drop for DiskWork {
+    fn drop(&mut self) {
+        if self.load && self.lane.load_ended() {
+            self.shared.set_alarm(&self.lane, self.shared.now() + std::time::Duration::from_secs(1));
+        }
         self.shared.loading.fetch_sub(1, Ordering::AcqRel);
         self.shared.idle_bell.notify_waiters();
     }
@@ -309,21 +325,18 @@ async fn work(mut slot: Slot, mut ready: Ready, mut endpoint: Arc<Endpoint>) {
         slot.attempting = None;
         lane.ended();
         if shared.is_draining() {
-            return;
+            break;
         }
         if !shared.waiting.is_empty() {
             // Somebody waits for a slot: this one goes to them, the lane queues behind.
             shared.waiting.push(&lane);
-            return;
+            break;
         }
-        match shared.next(&lane, &mut false) {
-            Some((next_ready, next_endpoint, more)) => {
-                (ready, endpoint) = (next_ready, next_endpoint);
-                if more {
-                    shared.kick(&lane);
-                }
-            }
-            None => return,
+        let Some((next_ready, next_endpoint, more)) = shared.next(&lane, &mut false) else { break };
+        (ready, endpoint) = (next_ready, next_endpoint);
+        if more {
+            shared.kick(&lane);
         }
     }
+    slot.pass_on();
 }

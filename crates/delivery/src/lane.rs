@@ -307,9 +307,9 @@ impl Lane {
         Vec::new()
     }
 
-    /// Marks a load as over, however it ended.
-    pub(crate) fn load_ended(&self) {
-        self.state.lock().loading = false;
+    /// Marks a load as over, however it ended; `false` if it was already.
+    pub(crate) fn load_ended(&self) -> bool {
+        std::mem::take(&mut self.state.lock().loading)
     }
 
     /// Sets the lane's alarm to `at` if that is earlier than the one set; `false` if it is not.

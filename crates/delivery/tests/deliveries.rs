@@ -35,9 +35,9 @@ async fn an_event_arrives_once_signed_and_is_logged() {
         signature: received[0].header("webhook-signature"),
     };
     let now = domain::time::Clock::now(&*rig.clock).unix_s();
-    verify_standard(std::slice::from_ref(&secret), &headers, body.as_bytes(), now, 300).unwrap();
+    verify_standard(std::slice::from_ref(&secret), headers, body.as_bytes(), now, 300).unwrap();
     assert!(
-        verify_standard(&[secret], &headers, body.replace("w1", "w2").as_bytes(), now, 300).is_err(),
+        verify_standard(&[secret], headers, body.replace("w1", "w2").as_bytes(), now, 300).is_err(),
         "a tampered body is refused"
     );
 
