@@ -18,7 +18,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(setting: &'static str, message: impl Into<String>) -> Self {
-        Self { setting, message: message.into() }
+        Self {
+            setting,
+            message: message.into(),
+        }
     }
 }
 
@@ -73,7 +76,9 @@ pub struct FirstOwner {
 
 impl std::fmt::Debug for FirstOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FirstOwner").field("login", &self.login).finish_non_exhaustive()
+        f.debug_struct("FirstOwner")
+            .field("login", &self.login)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +87,7 @@ impl std::fmt::Debug for FirstOwner {
 pub struct LimitsConfig {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
-    /// The largest header section of a request, in bytes.
+    /// The buffer for a request's header section, in bytes: what does not fit is refused.
     pub header_bytes_max: usize,
     /// How long the header section of a request may take to arrive; also how long a connection
     /// may be idle.
@@ -108,7 +113,7 @@ impl Default for ServerConfig {
             offline: false,
             public_url: None,
             // A month: long enough to replay what a receiver lost over holidays.
-            retention: Duration::from_secs(30 * 24 * 3600),
+            retention: Duration::from_hours(30 * 24),
             access: AccessConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -120,7 +125,7 @@ impl Default for AccessConfig {
         Self {
             first_owner: None,
             // A working day.
-            token_lifetime: Duration::from_secs(12 * 3600),
+            token_lifetime: Duration::from_hours(12),
             trusted_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
         }
@@ -154,13 +159,16 @@ impl ServerConfig {
                 "is not supported by this version: leave it out to use the file in the data folder",
             ));
         }
-        if self.retention < Duration::from_secs(3600) {
+        if self.retention < Duration::from_hours(1) {
             return Err(ConfigError::new("retention", "must be at least one hour"));
         }
         if let Some(url) = &self.public_url
             && (!matches!(url.scheme(), "http" | "https") || url.host().is_none())
         {
-            return Err(ConfigError::new("public_url", "must be an http or https URL"));
+            return Err(ConfigError::new(
+                "public_url",
+                "must be an http or https URL",
+            ));
         }
         self.access.validate()?;
         self.limits.validate()
@@ -174,9 +182,15 @@ impl ServerConfig {
         if self.host.eq_ignore_ascii_case("localhost") {
             return Ok(IpAddr::from([127, 0, 0, 1]));
         }
-        let bare = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = self
+            .host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         bare.unwrap_or(&self.host).parse().map_err(|_| {
-            ConfigError::new("host", format!("is `{}`: give an IP address or `localhost`", self.host))
+            ConfigError::new(
+                "host",
+                format!("is `{}`: give an IP address or `localhost`", self.host),
+            )
         })
     }
 }
@@ -187,10 +201,17 @@ impl AccessConfig {
     /// # Errors
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.token_lifetime < Duration::from_secs(60) {
-            return Err(ConfigError::new("token_lifetime", "must be at least one minute"));
+        if self.token_lifetime < Duration::from_mins(1) {
+            return Err(ConfigError::new(
+                "token_lifetime",
+                "must be at least one minute",
+            ));
         }
-        if self.first_owner.as_ref().is_some_and(|owner| owner.login.trim().is_empty()) {
+        if self
+            .first_owner
+            .as_ref()
+            .is_some_and(|owner| owner.login.trim().is_empty())
+        {
             return Err(ConfigError::new("admin_login", "must not be empty"));
         }
         Ok(())
@@ -205,7 +226,10 @@ impl LimitsConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least = |setting, value: usize, min: usize| {
             if value < min {
-                Err(ConfigError::new(setting, format!("is {value}: it must be at least {min}")))
+                Err(ConfigError::new(
+                    setting,
+                    format!("is {value}: it must be at least {min}"),
+                ))
             } else {
                 Ok(())
             }
@@ -214,7 +238,10 @@ impl LimitsConfig {
         at_least("header_bytes_max", self.header_bytes_max, 8_192)?;
         at_least("connections_max", self.connections_max, 1)?;
         if self.requests_per_minute == Some(0) {
-            return Err(ConfigError::new("requests_per_minute", "must not be 0: leave it out for no limit"));
+            return Err(ConfigError::new(
+                "requests_per_minute",
+                "must not be 0: leave it out for no limit",
+            ));
         }
         if self.header_timeout.is_zero() {
             return Err(ConfigError::new("header_timeout", "must not be 0"));
@@ -236,12 +263,19 @@ mod tests {
 
     #[test]
     fn a_setting_that_cannot_work_is_named() {
-        let cases: [(&str, fn(&mut ServerConfig)); 5] = [
+        type Spoil = fn(&mut ServerConfig);
+        let cases: [(&str, Spoil); 5] = [
             ("host", |config| config.host = "example.com".to_owned()),
             ("retention", |config| config.retention = Duration::ZERO),
-            ("requests_per_minute", |config| config.limits.requests_per_minute = Some(0)),
-            ("connections_max", |config| config.limits.connections_max = 0),
-            ("public_url", |config| config.public_url = Url::parse("ftp://example.com").ok()),
+            ("requests_per_minute", |config| {
+                config.limits.requests_per_minute = Some(0);
+            }),
+            ("connections_max", |config| {
+                config.limits.connections_max = 0;
+            }),
+            ("public_url", |config| {
+                config.public_url = Url::parse("ftp://example.com").ok();
+            }),
         ];
         for (setting, spoil) in cases {
             let mut config = ServerConfig::default();
@@ -252,7 +286,10 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let owner = FirstOwner { login: "ann".to_owned(), password: "hunter2hunter2".to_owned() };
+        let owner = FirstOwner {
+            login: "ann".to_owned(),
+            password: "hunter2hunter2".to_owned(),
+        };
         assert!(!format!("{owner:?}").contains("hunter2"));
     }
 }

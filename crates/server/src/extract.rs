@@ -20,7 +20,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     SharedApp,
     problem::{Kind, Problem},
+    shape::parse_object,
 };
+
+pub use crate::shape::parse_json;
 
 /// How long a whole body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +32,7 @@ pub const PAGE_DEFAULT: usize = 50;
 /// The most records of one page.
 pub const PAGE_MAX: usize = 250;
 
-/// A JSON body; as an answer, `application/json`.
+/// A JSON object as the body; as an answer, `application/json`.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T);
 
@@ -38,46 +41,13 @@ impl<T: DeserializeOwned> FromRequest<SharedApp> for Json<T> {
 
     async fn from_request(request: Request, app: &SharedApp) -> Result<Self, Problem> {
         let BodyBytes(bytes) = BodyBytes::from_request(request, app).await?;
-        parse_json(&bytes).map(Self)
+        parse_object(&bytes).map(Self)
     }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
-    }
-}
-
-/// Reads `bytes` as a `T`: not JSON at all is one problem, JSON of another shape another.
-///
-/// # Errors
-/// [`Kind::InvalidJson`] with the place, or [`Kind::ValidationFailed`] with the path.
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        let error = error.into_inner();
-        if error.is_data() {
-            Problem::field(path, shape_message(&error))
-        } else {
-            not_json(&error)
-        }
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
-}
-
-fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::new(Kind::InvalidJson, format!("{error}."))
-}
-
-/// serde's message without the place in the text, which the path tells better.
-fn shape_message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
     }
 }
 
@@ -90,7 +60,9 @@ impl FromRequest<SharedApp> for BodyBytes {
 
     async fn from_request(request: Request, app: &SharedApp) -> Result<Self, Problem> {
         require_json(request.headers())?;
-        read_body(request, app.config.limits.body_bytes_max).await.map(Self)
+        read_body(request, app.config.limits.body_bytes_max)
+            .await
+            .map(Self)
     }
 }
 
@@ -104,10 +76,13 @@ pub async fn read_body(request: Request, max: usize) -> Result<Bytes, Problem> {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
             Kind::BodyTooLarge,
-            format!("The most that is taken here are {max} bytes."),
+            format!("No more than {max} bytes are taken here."),
         )),
         Ok(Err(_)) => Err(Problem::new(Kind::BadRequest, "The body broke off.")),
-        Err(_) => Err(Problem::new(Kind::RequestTimeout, "The body did not arrive in time.")),
+        Err(_) => Err(Problem::new(
+            Kind::RequestTimeout,
+            "The body did not arrive in time.",
+        )),
     }
 }
 
@@ -116,7 +91,13 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(media_type) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
-    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let essence = media_type
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5
             && essence.is_char_boundary(essence.len() - 5)
@@ -163,7 +144,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<SharedApp> for Query<T> {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let text = text
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&text);
                 let (path, message) = text.split_once(": ").unwrap_or(("query", text));
                 Err(Problem::field(path, message))
             }
@@ -198,10 +181,16 @@ impl PageQuery {
         let after = match &self.cursor {
             None => None,
             Some(cursor) => Some(cursor.parse().map_err(|_| {
-                Problem::field("cursor", "is none of this list: pass on the nextCursor of the page before")
+                Problem::field(
+                    "cursor",
+                    "is none of this list: pass on the nextCursor of the page before",
+                )
             })?),
         };
-        Ok(Page { after, limit: limit + 1 })
+        Ok(Page {
+            after,
+            limit: limit + 1,
+        })
     }
 }
 
@@ -228,11 +217,17 @@ impl<T> List<T> {
         let more = records.len() > shown;
         records.truncate(shown);
         let next_cursor = records.last().filter(|_| more).map(cursor);
-        Self { data: records.into_iter().map(render).collect(), next_cursor }
+        Self {
+            data: records.into_iter().map(render).collect(),
+            next_cursor,
+        }
     }
 
     /// A list that has one page only.
     pub fn whole(data: Vec<T>) -> Self {
-        Self { data, next_cursor: None }
+        Self {
+            data,
+            next_cursor: None,
+        }
     }
 }

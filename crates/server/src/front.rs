@@ -49,7 +49,11 @@ pub struct Front {
 impl Front {
     /// The whole HTTP interface of `app`.
     pub fn new(app: SharedApp) -> Self {
-        let limit = app.config.limits.requests_per_minute.map(|limit| Arc::new(ApiLimit::new(limit)));
+        let limit = app
+            .config
+            .limits
+            .requests_per_minute
+            .map(|limit| Arc::new(ApiLimit::new(limit)));
         let router = api::router(&app);
         Self { app, router, limit }
     }
@@ -72,14 +76,18 @@ impl Front {
             Ok(Err(problem)) => problem.into_response(),
             Err(panic) => Problem::internal(&panic_text(&*panic)).into_response(),
         };
-        if style == Style::Message && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        if style == Style::Message
+            && let Some(problem) = response.extensions_mut().remove::<Problem>()
+        {
             let headers = std::mem::take(response.headers_mut());
             response = problem.into_message_response();
             keep_headers(headers, response.headers_mut());
         }
         finish(response.headers_mut());
         let route = route.get().map(MatchedPath::as_str);
-        self.app.metrics.answered(&method, route, response.status(), began.elapsed());
+        self.app
+            .metrics
+            .answered(&method, route, response.status(), began.elapsed());
         response
     }
 
@@ -93,7 +101,11 @@ impl Front {
         let now = app.now();
         let local = app.gatekeeper.is_local();
         if local {
-            origin::check(request.headers(), request.uri(), &app.config.access.trusted_hosts)?;
+            origin::check(
+                request.headers(),
+                request.uri(),
+                &app.config.access.trusted_hosts,
+            )?;
         }
         let from = self.client_address(request.headers(), peer.ip());
         let identity = self.identify(request.headers(), from, now).await?;
@@ -103,7 +115,11 @@ impl Front {
         };
         let repeatable = idempotency::applies(&request);
         let asked_by = identity.as_ref().ok().cloned();
-        request.extensions_mut().insert(Authenticated { identity, from, route });
+        request.extensions_mut().insert(Authenticated {
+            identity,
+            from,
+            route,
+        });
         let mut response = match asked_by {
             Some(identity) if repeatable => {
                 let router = self.router.clone();
@@ -130,7 +146,10 @@ impl Front {
         let tries = headers.contains_key(header::AUTHORIZATION);
         let address = Address::from(from);
         if tries && gate.failures.is_empty(&address, now) {
-            let problem = Problem::new(Kind::RateLimited, "Too many wrong credentials from your address.");
+            let problem = Problem::new(
+                Kind::RateLimited,
+                "Too many wrong credentials from your address.",
+            );
             return Err(problem.retry_after(std::time::Duration::from_secs(1)));
         }
         let identity = gate.authenticate(headers, self.app.store(), now).await;
@@ -140,7 +159,12 @@ impl Front {
         Ok(identity.map(Arc::new))
     }
 
-    fn meter(&self, identity: &Identity, from: IpAddr, now: Timestamp) -> Result<Option<Verdict>, Problem> {
+    fn meter(
+        &self,
+        identity: &Identity,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Option<Verdict>, Problem> {
         let Some(limit) = &self.limit else {
             return Ok(None);
         };
@@ -155,9 +179,12 @@ impl Front {
         }
         let mut headers = HeaderMap::new();
         limit.describe(verdict, &mut headers);
-        Err(Problem::new(Kind::RateLimited, "You have used up your requests. Wait, then try again.")
-            .retry_after(verdict.wait)
-            .with_headers(headers))
+        Err(Problem::new(
+            Kind::RateLimited,
+            "You have used up your requests. Wait, then try again.",
+        )
+        .retry_after(verdict.wait)
+        .with_headers(headers))
     }
 
     /// Where a request comes from: the peer, or what a trusted proxy says of it.
@@ -174,7 +201,11 @@ impl Front {
             .flat_map(|value| value.split(','))
             .filter_map(|address| address.trim().parse().ok())
             .collect();
-        forwarded.into_iter().rev().find(|ip| !is_trusted(ip)).unwrap_or(peer)
+        forwarded
+            .into_iter()
+            .rev()
+            .find(|ip| !is_trusted(ip))
+            .unwrap_or(peer)
     }
 }
 
@@ -189,18 +220,30 @@ enum Style {
 
 impl Style {
     fn of(path: &str) -> Self {
-        if is_message_path(path) { Self::Message } else { Self::Problem }
+        if is_message_path(path) {
+            Self::Message
+        } else {
+            Self::Problem
+        }
     }
 }
 
 /// Whether a path belongs to S2's interface, whose refusals are `{"message": …}`.
 pub fn is_message_path(path: &str) -> bool {
-    path.strip_prefix("/api/").is_some_and(|rest| !(rest == "v1" || rest.starts_with("v1/")))
+    path.strip_prefix("/api/").is_some_and(|rest| {
+        !matches!(
+            rest.split('/').next(),
+            None | Some("" | "v1" | "docs" | "openapi.json")
+        )
+    })
 }
 
 fn is_publish(request: &Request<Body>) -> bool {
     request.method() == Method::POST
-        && matches!(request.uri().path(), "/api/v1/events" | "/api/v1/events/batch")
+        && matches!(
+            request.uri().path(),
+            "/api/v1/events" | "/api/v1/events/batch"
+        )
 }
 
 /// Takes over what describes the refusal rather than its body.
@@ -219,7 +262,10 @@ fn finish(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -251,10 +297,25 @@ mod tests {
 
     #[test]
     fn only_the_second_interface_answers_with_a_message() {
-        for path in ["/api/webhooks", "/api/webhooks/x", "/api/auth/login", "/api/workflows"] {
+        for path in [
+            "/api/webhooks",
+            "/api/webhooks/x",
+            "/api/auth/login",
+            "/api/workflows",
+        ] {
             assert!(is_message_path(path), "{path}");
         }
-        for path in ["/api/v1/webhooks", "/api/v1", "/healthz", "/", "/apix", "/webhooks/generic"] {
+        for path in [
+            "/api/v1/webhooks",
+            "/api/v1",
+            "/api/docs/style.css",
+            "/api/openapi.json",
+            "/api/",
+            "/healthz",
+            "/",
+            "/apix",
+            "/webhooks/generic",
+        ] {
             assert!(!is_message_path(path), "{path}");
         }
     }

@@ -50,7 +50,10 @@ pub fn applies(request: &Request<Body>) -> bool {
     request.method() == Method::POST
         && request.headers().contains_key(HEADER)
         && path.starts_with("/api/")
-        && !matches!(path, "/api/v1/events" | "/api/v1/events/batch" | "/api/v1/auth/login" | "/api/auth/login")
+        && !matches!(
+            path,
+            "/api/v1/events" | "/api/v1/events/batch" | "/api/v1/auth/login" | "/api/auth/login"
+        )
 }
 
 /// Runs `request` unless it was before, and answers as then.
@@ -63,7 +66,10 @@ pub async fn answer_once(
     request: Request<Body>,
     router: Router,
 ) -> Result<Response<Body>, Problem> {
-    let name = KeyName { workspace: identity.workspace, key: scoped_key(identity, request.headers())? };
+    let name = KeyName {
+        workspace: identity.workspace,
+        key: scoped_key(identity, request.headers())?,
+    };
     let (parts, body) = request.into_parts();
     let body = read_body(Request::new(body), app.config.limits.body_bytes_max).await?;
     let hash = request_hash(&parts.method, &parts.uri, &body);
@@ -71,7 +77,11 @@ pub async fn answer_once(
     let work = tokio::spawn(async move {
         let _turn = Turn::wait(&app, name.clone()).await?;
         if let Some(kept) = app.store().kept_answer(name.workspace, &name.key).await? {
-            return if kept.request_hash == hash { replay(&app, &name, kept) } else { Err(reused()) };
+            return if kept.request_hash == hash {
+                replay(&app, &name, kept)
+            } else {
+                Err(reused())
+            };
         }
         let response = match router.oneshot(request).await {
             Ok(response) => response,
@@ -108,14 +118,31 @@ async fn keep(
     request_hash: [u8; 32],
     response: Response<Body>,
 ) -> Result<Response<Body>, Problem> {
-    let small = response.body().size_hint().exact().is_some_and(|size| size <= ANSWER_BYTES_MAX);
+    let small = response
+        .body()
+        .size_hint()
+        .exact()
+        .is_some_and(|size| size <= ANSWER_BYTES_MAX);
     if !response.status().is_success() || !small {
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.map_err(|error| Problem::internal(&error))?.to_bytes();
-    let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let headers = KeptHeaders { content_type: text(header::CONTENT_TYPE), location: text(header::LOCATION) };
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| Problem::internal(&error))?
+        .to_bytes();
+    let text = |name| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let headers = KeptHeaders {
+        content_type: text(header::CONTENT_TYPE),
+        location: text(header::LOCATION),
+    };
     let mut plain = serde_json::to_vec(&headers).map_err(|error| Problem::internal(&error))?;
     plain.push(b'\n');
     plain.extend_from_slice(&body);
@@ -124,10 +151,17 @@ async fn keep(
     let answer = KeptAnswer {
         request_hash,
         status: parts.status.as_u16(),
-        body: app.sealing().seal(nonce, &plain, name.context().as_bytes()).0,
+        body: app
+            .sealing()
+            .seal(nonce, &plain, name.context().as_bytes())
+            .0,
         created_at: app.now(),
     };
-    if !app.store().keep_answer(name.workspace, &name.key, answer).await? {
+    if !app
+        .store()
+        .keep_answer(name.workspace, &name.key, answer)
+        .await?
+    {
         tracing::warn!("another process answered a request with the same idempotency key");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
@@ -135,12 +169,19 @@ async fn keep(
 
 fn replay(app: &SharedApp, name: &KeyName, kept: KeptAnswer) -> Result<Response<Body>, Problem> {
     let sealed = Sealed(kept.body);
-    let plain = app.sealing().open(&sealed, name.context().as_bytes()).map_err(|error| Problem::internal(&error))?;
-    let split = plain.iter().position(|byte| *byte == b'\n').unwrap_or(plain.len());
+    let plain = app
+        .sealing()
+        .open(&sealed, name.context().as_bytes())
+        .map_err(|error| Problem::internal(&error))?;
+    let split = plain
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(plain.len());
     let kept_headers: KeptHeaders = serde_json::from_slice(&plain[..split]).unwrap_or_default();
     let body = Bytes::copy_from_slice(plain.get(split + 1..).unwrap_or_default());
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(kept.status).map_err(|error| Problem::internal(&error))?;
+    *response.status_mut() =
+        StatusCode::from_u16(kept.status).map_err(|error| Problem::internal(&error))?;
     let headers = response.headers_mut();
     let mut put = |name, value: Option<String>| {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
@@ -160,7 +201,8 @@ fn scoped_key(identity: &Identity, headers: &HeaderMap) -> Result<String, Proble
         return Err(Problem::field("Idempotency-Key", "must be given once"));
     };
     let key = key.as_bytes();
-    let well_formed = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.iter().all(|byte| (0x20..0x7f).contains(byte));
+    let well_formed = (1..=KEY_BYTES_MAX).contains(&key.len())
+        && key.iter().all(|byte| (0x20..0x7f).contains(byte));
     if !well_formed {
         let message = format!("must have 1 to {KEY_BYTES_MAX} printable ASCII characters");
         return Err(Problem::field("Idempotency-Key", message));
@@ -174,7 +216,9 @@ fn scoped_key(identity: &Identity, headers: &HeaderMap) -> Result<String, Proble
 }
 
 fn request_hash(method: &Method, uri: &http::Uri, body: &[u8]) -> [u8; 32] {
-    let target = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let target = uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str);
     hash_parts(&[method.as_str().as_bytes(), target.as_bytes(), body])
 }
 
@@ -185,7 +229,11 @@ fn hash_parts(parts: &[&[u8]]) -> [u8; 32] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    context
+        .finish()
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 /// One caller's key in one workspace.
@@ -222,12 +270,20 @@ impl Turn {
         let lock = {
             let mut locks = app.key_locks.locks.lock();
             if locks.len() >= LOCKS_MAX && !locks.contains_key(&name) {
-                return Err(Problem::new(Kind::Overloaded, "Too many requests run at once. Try again."));
+                return Err(Problem::new(
+                    Kind::Overloaded,
+                    "Too many requests run at once. Try again.",
+                ));
             }
             Arc::clone(locks.entry(name.clone()).or_default())
         };
         // Made before the wait: its end takes the lock off the list, also if the wait is given up.
-        let mut turn = Self { app: Arc::clone(app), name, lock, held: None };
+        let mut turn = Self {
+            app: Arc::clone(app),
+            name,
+            lock,
+            held: None,
+        };
         turn.held = Some(Arc::clone(&turn.lock).lock_owned().await);
         Ok(turn)
     }

@@ -65,7 +65,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The sealing key's text is no key.
-    #[error("the sealing key in {place} is damaged: {error}. Restore it from a backup: without it, secrets cannot be opened")]
+    #[error(
+        "the sealing key in {place} is damaged: {error}. Restore it from a backup: without it, secrets cannot be opened"
+    )]
     BadKey {
         /// Where it was read.
         place: String,
@@ -73,7 +75,9 @@ pub enum StartError {
         error: KeyError,
     },
     /// The key is not the one that sealed what is in the data folder.
-    #[error("the sealing key in {place} (fingerprint {found}) is not the one that this data folder was sealed with (fingerprint {expected}). Restore that key; `{FINGERPRINT_FILE}` says which it is")]
+    #[error(
+        "the sealing key in {place} (fingerprint {found}) is not the one that this data folder was sealed with (fingerprint {expected}). Restore that key; `{FINGERPRINT_FILE}` says which it is"
+    )]
     WrongKey {
         /// Where it was read.
         place: String,
@@ -130,23 +134,39 @@ impl Installation {
     /// # Errors
     /// If the settings, a file, the key or the store do not allow it; also if another process
     /// has the store open.
-    pub async fn open(config: &ServerConfig, edge: &Edge, metrics: &Metrics) -> Result<Self, StartError> {
+    pub async fn open(
+        config: &ServerConfig,
+        edge: &Edge,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let folder = &config.data_dir;
         make_folder(folder)?;
         let sealing = sealing_key(config, edge)?;
-        let options = SqliteOptions { observer: metrics.commit_observer(), ..SqliteOptions::new(edge.clock.now()) };
+        let options = SqliteOptions {
+            observer: metrics.commit_observer(),
+            ..SqliteOptions::new(edge.clock.now())
+        };
         let path = folder.join(DATABASE_FILE);
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options)).await;
         let store = opened.map_err(|error| StoreError::Failed(error.to_string()))??;
-        Ok(Self { store: Arc::new(store), sealing })
+        Ok(Self {
+            store: Arc::new(store),
+            sealing,
+        })
     }
 
     /// Adds a user to the default workspace; `false` if the login is taken.
     ///
     /// # Errors
     /// If login or password are refused, or the store fails.
-    pub async fn add_user(&self, edge: &Edge, login: &str, password: &str, role: Role) -> Result<bool, StartError> {
+    pub async fn add_user(
+        &self,
+        edge: &Edge,
+        login: &str,
+        password: &str,
+        role: Role,
+    ) -> Result<bool, StartError> {
         let login = normal_login(login);
         if login.is_empty() {
             return Err(StartError::FirstOwner("the login is empty".to_owned()));
@@ -159,7 +179,11 @@ impl Installation {
             password_hash: hash,
             created_at: edge.clock.now(),
         };
-        let membership = Membership { user: user.id, workspace: WorkspaceId::DEFAULT, role };
+        let membership = Membership {
+            user: user.id,
+            workspace: WorkspaceId::DEFAULT,
+            role,
+        };
         Ok(self.store.create_user(user, membership).await?)
     }
 }
@@ -196,7 +220,10 @@ impl Running {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the serving task broke");
         }
-        self.app.pipeline.drain(self.app.config.limits.drain_timeout).await;
+        self.app
+            .pipeline
+            .drain(self.app.config.limits.drain_timeout)
+            .await;
         self.app.store().close().await;
     }
 }
@@ -215,13 +242,20 @@ pub async fn start(config: ServerConfig, edge: Edge) -> Result<Running, StartErr
         return Err(StartError::NoOwner { address: ip });
     }
     let address = SocketAddr::new(ip, config.port);
-    let listener = bind(address).await.map_err(|source| StartError::Bind { address, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Bind { address, source })?;
+    let listener = bind(address)
+        .await
+        .map_err(|source| StartError::Bind { address, source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| StartError::Bind { address, source })?;
     let passwords = Passwords::new(Arc::clone(&edge.entropy));
     let tokens = Tokens::of_installation(&installation.sealing);
     let gatekeeper = Gatekeeper::new(tokens, passwords, ip.is_loopback(), has_users);
     let egress = egress(&config, gatekeeper.is_local());
-    let settings = Settings { retention: config.retention, ..Settings::default() };
+    let settings = Settings {
+        retention: config.retention,
+        ..Settings::default()
+    };
     let Installation { store, sealing } = installation;
     let pipeline = Pipeline::load(store, egress, edge, sealing, settings).await?;
     pipeline.metrics().register(metrics.registry_mut());
@@ -229,8 +263,18 @@ pub async fn start(config: ServerConfig, edge: Edge) -> Result<Running, StartErr
     let limits = config.limits.clone();
     let app = App::new(config, pipeline, gatekeeper, metrics);
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(serve(listener, Front::new(Arc::clone(&app)), limits, stopped));
-    Ok(Running { address, app, stop, serving })
+    let serving = tokio::spawn(serve(
+        listener,
+        Front::new(Arc::clone(&app)),
+        limits,
+        stopped,
+    ));
+    Ok(Running {
+        address,
+        app,
+        stop,
+        serving,
+    })
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -240,19 +284,31 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Which addresses may be called: public ones, loopback in local mode, and what was allowed.
 fn egress(config: &ServerConfig, local_mode: bool) -> Egress {
     let base = AddressPolicy::public_only().allow_loopback(local_mode);
-    let policy = config.allow_targets.iter().fold(base, |policy, network| policy.allow(*network));
-    Egress::new(EgressConfig { policy, ..EgressConfig::default() })
+    let policy = config
+        .allow_targets
+        .iter()
+        .fold(base, |policy, network| policy.allow(*network));
+    Egress::new(EgressConfig {
+        policy,
+        ..EgressConfig::default()
+    })
 }
 
 /// Whether there are users, once the first owner is made if one was named.
-async fn has_users(config: &ServerConfig, edge: &Edge, installation: &Installation) -> Result<bool, StartError> {
+async fn has_users(
+    config: &ServerConfig,
+    edge: &Edge,
+    installation: &Installation,
+) -> Result<bool, StartError> {
     if installation.store.user_count().await? > 0 {
         return Ok(true);
     }
     let Some(FirstOwner { login, password }) = &config.access.first_owner else {
         return Ok(false);
     };
-    installation.add_user(edge, login, password, Role::Owner).await?;
+    installation
+        .add_user(edge, login, password, Role::Owner)
+        .await?;
     tracing::info!("the first owner was made");
     Ok(true)
 }
@@ -264,8 +320,16 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> StartError {
 
 /// Makes the data folder, for its owner only. One that others could look into is closed to them.
 fn make_folder(folder: &Path) -> Result<(), StartError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
-    let mode = folder.metadata().map_err(failed(folder))?.permissions().mode();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed(folder))?;
+    let mode = folder
+        .metadata()
+        .map_err(failed(folder))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed(folder))?;
     }
@@ -277,21 +341,32 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
 fn sealing_key(config: &ServerConfig, edge: &Edge) -> Result<SealingKey, StartError> {
     let folder = &config.data_dir;
     let key_path = folder.join(KEY_FILE);
-    let expected = read_if_there(&folder.join(FINGERPRINT_FILE))?.map(|text| text.trim().to_owned());
+    let expected =
+        read_if_there(&folder.join(FINGERPRINT_FILE))?.map(|text| text.trim().to_owned());
     let (place, text) = match &config.key {
         Some(text) => ("SIGNPOST_KEY".to_owned(), Some(text.clone())),
         None => (key_path.display().to_string(), read_if_there(&key_path)?),
     };
     let sealing = match (text, &expected) {
-        (Some(text), _) => read_key(&text).map_err(|error| StartError::BadKey { place: place.clone(), error })?,
+        (Some(text), _) => read_key(&text).map_err(|error| StartError::BadKey {
+            place: place.clone(),
+            error,
+        })?,
         (None, Some(expected)) => {
-            return Err(StartError::LostKey { folder: folder.clone(), expected: expected.clone() });
+            return Err(StartError::LostKey {
+                folder: folder.clone(),
+                expected: expected.clone(),
+            });
         }
         (None, None) => make_key(&key_path, edge)?,
     };
     let found = sealing.fingerprint();
     match expected {
-        Some(expected) if expected != found => Err(StartError::WrongKey { place, found, expected }),
+        Some(expected) if expected != found => Err(StartError::WrongKey {
+            place,
+            found,
+            expected,
+        }),
         Some(_) => Ok(sealing),
         None => {
             write_private(&folder.join(FINGERPRINT_FILE), &found)?;
@@ -321,7 +396,11 @@ fn make_key(path: &Path, edge: &Edge) -> Result<SealingKey, StartError> {
 /// Writes a new file that only its owner can read, and sees to it that it is on disk.
 fn write_private(path: &Path, text: &str) -> Result<(), StartError> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         let folder = path.parent().unwrap_or(Path::new("."));

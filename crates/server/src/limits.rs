@@ -35,7 +35,11 @@ impl From<IpAddr> for Address {
             IpAddr::V4(v4) => Self(u64::from(v4.to_bits())),
             IpAddr::V6(v6) => {
                 let [a, b, c, d, ..] = v6.segments();
-                Self([a, b, c, d].into_iter().fold(0, |bits, part| bits << 16 | u64::from(part)))
+                Self(
+                    [a, b, c, d]
+                        .into_iter()
+                        .fold(0, |bits, part| bits << 16 | u64::from(part)),
+                )
             }
         }
     }
@@ -62,7 +66,7 @@ struct Bucket {
 pub struct Buckets<K> {
     burst: f64,
     per_s: f64,
-    buckets: Mutex<FxHashMap<K, Bucket>>,
+    by_key: Mutex<FxHashMap<K, Bucket>>,
 }
 
 impl<K: Hash + Eq + Copy> Buckets<K> {
@@ -72,21 +76,35 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
     /// If either is not positive: nothing could ever pass.
     pub fn new(burst: u32, per_s: f64) -> Self {
         assert!(burst > 0 && per_s > 0.0, "a bucket lets something through");
-        Self { burst: f64::from(burst), per_s, buckets: Mutex::default() }
+        Self {
+            burst: f64::from(burst),
+            per_s,
+            by_key: Mutex::default(),
+        }
     }
 
     /// Takes one from the bucket of `key`, if there is one.
     pub fn take(&self, key: K, now: Timestamp) -> Verdict {
-        let mut buckets = self.buckets.lock();
+        let mut buckets = self.by_key.lock();
         if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&key) {
             self.make_room(&mut buckets, now);
         }
-        let bucket = buckets.entry(key).or_insert(Bucket { level: self.burst, at: now });
+        let bucket = buckets.entry(key).or_insert(Bucket {
+            level: self.burst,
+            at: now,
+        });
         let level = self.level(*bucket, now);
         let allowed = level >= 1.0;
         let level = if allowed { level - 1.0 } else { level };
-        *bucket = Bucket { level, at: now.max(bucket.at) };
-        let missing = if allowed { self.burst - level } else { 1.0 - level };
+        *bucket = Bucket {
+            level,
+            at: now.max(bucket.at),
+        };
+        let missing = if allowed {
+            self.burst - level
+        } else {
+            1.0 - level
+        };
         Verdict {
             allowed,
             remaining: whole(level),
@@ -96,7 +114,10 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
 
     /// Whether the bucket of `key` is empty; takes nothing.
     pub fn is_empty(&self, key: &K, now: Timestamp) -> bool {
-        self.buckets.lock().get(key).is_some_and(|bucket| self.level(*bucket, now) < 1.0)
+        self.by_key
+            .lock()
+            .get(key)
+            .is_some_and(|bucket| self.level(*bucket, now) < 1.0)
     }
 
     fn level(&self, bucket: Bucket, now: Timestamp) -> f64 {
@@ -153,7 +174,11 @@ impl ApiLimit {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a u32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and a u32"
+)]
 fn whole(level: f64) -> u32 {
     level as u32
 }
@@ -176,7 +201,7 @@ mod tests {
         assert!(buckets.take(2, T0).allowed, "each key has its own");
         assert!(buckets.take(1, T0 + Duration::from_secs(2)).allowed);
         assert!(!buckets.take(1, T0 + Duration::from_secs(2)).allowed);
-        assert_eq!(buckets.take(1, T0 + Duration::from_secs(3_600)).remaining, 2);
+        assert_eq!(buckets.take(1, T0 + Duration::from_hours(1)).remaining, 2);
     }
 
     #[test]
@@ -185,7 +210,7 @@ mod tests {
         for key in 0..(BUCKETS_MAX as u64 * 2) {
             assert!(buckets.take(key, T0).allowed);
         }
-        assert!(buckets.buckets.lock().len() <= BUCKETS_MAX);
+        assert!(buckets.by_key.lock().len() <= BUCKETS_MAX);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in the OpenMetrics text format.
+//! What `/metrics` shows, in the `OpenMetrics` text format.
 //!
 //! Counters and histograms are kept where things happen; what can be asked for (queue depth, the
 //! store's size) is asked for when somebody looks.
@@ -20,7 +20,7 @@ use store::CommitObserver;
 
 use crate::{SharedApp, problem::Problem};
 
-/// The media type of the OpenMetrics text format.
+/// The media type of the `OpenMetrics` text format.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The route of an answer that no route gave.
 const NO_ROUTE: &str = "none";
@@ -57,7 +57,10 @@ struct Commits {
 
 impl CommitObserver for Commits {
     fn committed(&self, transitions: usize, took: Duration) {
-        #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a batch is far smaller than 2^52"
+        )]
         self.sizes.observe(transitions as f64);
         self.seconds.observe(took.as_secs_f64());
     }
@@ -71,7 +74,11 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let answers = Family::default();
-        registry.register("signpost_http_requests", "Requests answered", answers.clone());
+        registry.register(
+            "signpost_http_requests",
+            "Requests answered",
+            answers.clone(),
+        );
         let durations = Family::new_with_constructor(seconds_histogram as fn() -> Histogram);
         registry.register(
             "signpost_http_request_duration_seconds",
@@ -97,11 +104,36 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         };
-        let queue_pending = gauge(&mut registry, "signpost_queue_pending", "Deliveries that are not delivered yet");
-        let queue_held = gauge(&mut registry, "signpost_queue_held", "Pending deliveries that are held in memory");
-        let store_bytes = gauge(&mut registry, "signpost_store_bytes", "Size of the store on disk");
-        let store_free_bytes = gauge(&mut registry, "signpost_store_free_bytes", "Free space where the store lies");
-        Self { registry, answers, durations, commits, queue_pending, queue_held, store_bytes, store_free_bytes }
+        let queue_pending = gauge(
+            &mut registry,
+            "signpost_queue_pending",
+            "Deliveries that are not delivered yet",
+        );
+        let queue_held = gauge(
+            &mut registry,
+            "signpost_queue_held",
+            "Pending deliveries that are held in memory",
+        );
+        let store_bytes = gauge(
+            &mut registry,
+            "signpost_store_bytes",
+            "Size of the store on disk",
+        );
+        let store_free_bytes = gauge(
+            &mut registry,
+            "signpost_store_free_bytes",
+            "Free space where the store lies",
+        );
+        Self {
+            registry,
+            answers,
+            durations,
+            commits,
+            queue_pending,
+            queue_held,
+            store_bytes,
+            store_free_bytes,
+        }
     }
 }
 
@@ -117,12 +149,24 @@ impl Metrics {
     }
 
     /// Counts an answer.
-    pub fn answered(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {
+    pub fn answered(
+        &self,
+        method: &Method,
+        route: Option<&str>,
+        status: StatusCode,
+        took: Duration,
+    ) {
         let route = route.unwrap_or(NO_ROUTE).to_owned();
-        let seconds = self.durations.get_or_create(&Route { route: route.clone() });
+        let seconds = self.durations.get_or_create(&Route {
+            route: route.clone(),
+        });
         seconds.observe(took.as_secs_f64());
         drop(seconds);
-        let answer = Answer { method: method_label(method), route, status: status.as_u16() };
+        let answer = Answer {
+            method: method_label(method),
+            route,
+            status: status.as_u16(),
+        };
         self.answers.get_or_create(&answer).inc();
     }
 

@@ -153,12 +153,21 @@ pub struct ProblemBody<'a> {
 impl Problem {
     /// A problem of `kind`; `detail` says what was wrong this time and what would be right.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, headers: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            headers: None,
+        }
     }
 
     /// One field is wrong.
     pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::fields(vec![FieldError { path: path.into(), message: message.into() }])
+        Self::fields(vec![FieldError {
+            path: path.into(),
+            message: message.into(),
+        }])
     }
 
     /// Some fields are wrong; the first is told in the detail.
@@ -174,13 +183,18 @@ impl Problem {
     /// # Panics
     /// If `errors` is empty: nothing would be wrong then.
     pub fn fields_of(kind: Kind, errors: Vec<FieldError>) -> Self {
-        let first = errors.first().expect("a failed validation names what failed");
+        let first = errors
+            .first()
+            .expect("a failed validation names what failed");
         let detail = match (first.path.as_str(), errors.len()) {
             ("", _) => first.message.clone(),
             (path, 1) => format!("{path}: {}", first.message),
             (path, count) => format!("{path}: {} (and {} more)", first.message, count - 1),
         };
-        Self { errors, ..Self::new(kind, detail) }
+        Self {
+            errors,
+            ..Self::new(kind, detail)
+        }
     }
 
     /// There is no such `what` (for this caller).
@@ -254,7 +268,9 @@ impl Problem {
         struct Message<'a> {
             message: &'a str,
         }
-        let json = serde_json::to_vec(&Message { message: &self.detail });
+        let json = serde_json::to_vec(&Message {
+            message: &self.detail,
+        });
         self.respond(json.expect("a string is always JSON"), "application/json")
     }
 
@@ -289,11 +305,15 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full => Self::new(Kind::DiskFull, "Nothing was stored. Free some space, then try again."),
-            StoreError::Busy => {
-                Self::new(Kind::Overloaded, "More is queued than can be written. Try again.")
-                    .retry_after(Duration::from_secs(1))
-            }
+            StoreError::Full => Self::new(
+                Kind::DiskFull,
+                "Nothing was stored. Free some space, then try again.",
+            ),
+            StoreError::Busy => Self::new(
+                Kind::Overloaded,
+                "More is queued than can be written. Try again.",
+            )
+            .retry_after(Duration::from_secs(1)),
             StoreError::Closed => {
                 Self::new(Kind::Overloaded, "The server is going down. Try again.")
                     .retry_after(Duration::from_secs(5))

@@ -24,13 +24,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts and serves connections until `stop` says so; then waits for those that are serving a
 /// request, up to the configured time.
-pub async fn serve(listener: TcpListener, front: Front, limits: LimitsConfig, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    front: Front,
+    limits: LimitsConfig,
+    mut stop: watch::Receiver<bool>,
+) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             accepted = accept(&listener, &permits) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else {
@@ -87,7 +92,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.as_mut().await
         }
@@ -95,4 +100,9 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection broke");
     }
+}
+
+/// Waits until the server is to stop, or nobody can say so any more.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     SharedApp,
-    openapi::{self, page},
+    openapi::{self, errors, page},
     problem::{Kind, Problem},
 };
 
@@ -32,15 +32,21 @@ pub fn routes(document: &Value) -> Router<SharedApp> {
     let json = serde_json::to_vec_pretty(document).expect("a document is JSON");
     let json = fixed("application/json", Bytes::from(json));
     let docs = fixed("text/html; charset=utf-8", page::reference(document).into());
-    let style = fixed("text/css; charset=utf-8", Bytes::from_static(include_bytes!("../openapi/style.css")));
-    let errors = fixed("text/html; charset=utf-8", page::error_index().into());
+    let style = fixed(
+        "text/css; charset=utf-8",
+        Bytes::from_static(include_bytes!("../openapi/style.css")),
+    );
+    let error_index = fixed("text/html; charset=utf-8", errors::index().into());
     Router::new()
         .route(openapi::DOCUMENT_PATH, json)
         .route("/api/docs", docs)
         .route(STYLE_PATH, style)
-        .route("/errors", errors)
+        .route("/errors", error_index)
         .route("/errors/{slug}", get(error_page))
-        .route("/", get(async || (StatusCode::SEE_OTHER, [(header::LOCATION, "/api/docs")])))
+        .route(
+            "/",
+            get(async || (StatusCode::SEE_OTHER, [(header::LOCATION, "/api/docs")])),
+        )
 }
 
 fn fixed(media_type: &'static str, body: Bytes) -> axum::routing::MethodRouter<SharedApp> {
@@ -54,9 +60,18 @@ fn document_response(media_type: &'static str, body: Bytes) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, CACHE);
     if media_type.starts_with("text/html") {
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(PAGE_POLICY),
+        );
+        headers.insert(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        );
+        headers.insert(
+            "cross-origin-opener-policy",
+            HeaderValue::from_static("same-origin"),
+        );
     }
     response
 }
@@ -64,5 +79,8 @@ fn document_response(media_type: &'static str, body: Bytes) -> Response {
 async fn error_page(Path(slug): Path<String>) -> Result<Response, Problem> {
     let kind = Kind::ALL.iter().find(|kind| kind.slug() == slug);
     let kind = kind.ok_or_else(|| Problem::not_found("type of problem"))?;
-    Ok(document_response("text/html; charset=utf-8", page::error(*kind).into()))
+    Ok(document_response(
+        "text/html; charset=utf-8",
+        errors::page(*kind).into(),
+    ))
 }

@@ -27,7 +27,9 @@ const HINT_CHARS: usize = 7;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(revoke))
 }
 
 /// An API key, without the key itself.
@@ -78,10 +80,15 @@ impl From<ApiKey> for KeyView {
     get, path = "/api/v1/keys", tag = "Access", operation_id = "listApiKeys",
     responses((status = 200, description = "The keys, on one page", body = List<KeyView>)),
 )]
-async fn list(State(app): State<SharedApp>, access: Access) -> Result<Json<List<KeyView>>, Problem> {
+async fn list(
+    State(app): State<SharedApp>,
+    access: Access,
+) -> Result<Json<List<KeyView>>, Problem> {
     let workspace = access.require(Scope::Admin)?;
     let keys = app.store().api_keys(workspace).await?;
-    Ok(Json(List::whole(keys.into_iter().map(KeyView::from).collect())))
+    Ok(Json(List::whole(
+        keys.into_iter().map(KeyView::from).collect(),
+    )))
 }
 
 /// What a new key is to be.
@@ -140,13 +147,24 @@ async fn create(
         hint: key[..HINT_CHARS].to_owned(),
         scopes: check_scopes(&new.scopes)?,
         created_at: now,
-        expires_at: new.expires_at.as_deref().map(|text| check_expiry(text, now)).transpose()?,
+        expires_at: new
+            .expires_at
+            .as_deref()
+            .map(|text| check_expiry(text, now))
+            .transpose()?,
         revoked_at: None,
     };
     app.store().create_api_key(record.clone()).await?;
     let location = format!("/api/v1/keys/{}", record.id);
-    let body = CreatedKey { record: record.into(), key };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))
+    let body = CreatedKey {
+        record: record.into(),
+        key,
+    };
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(body),
+    ))
 }
 
 fn check_name(name: &str) -> Result<String, Problem> {
@@ -154,7 +172,10 @@ fn check_name(name: &str) -> Result<String, Problem> {
     if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
         Ok(name.to_owned())
     } else {
-        Err(Problem::field("name", format!("must have 1 to {NAME_CHARS_MAX} characters")))
+        Err(Problem::field(
+            "name",
+            format!("must have 1 to {NAME_CHARS_MAX} characters"),
+        ))
     }
 }
 
@@ -166,7 +187,10 @@ fn check_scopes(texts: &[String]) -> Result<Vec<Scope>, Problem> {
     for (index, text) in texts.iter().enumerate() {
         let scope = Scope::parse(text).ok_or_else(|| {
             let known: Vec<_> = Scope::ALL.into_iter().map(Scope::as_str).collect();
-            Problem::field(format!("scopes.{index}"), format!("is not one of {}", known.join(", ")))
+            Problem::field(
+                format!("scopes.{index}"),
+                format!("is not one of {}", known.join(", ")),
+            )
         })?;
         if !scopes.contains(&scope) {
             scopes.push(scope);
@@ -176,8 +200,13 @@ fn check_scopes(texts: &[String]) -> Result<Vec<Scope>, Problem> {
 }
 
 fn check_expiry(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let at = Timestamp::parse(text).map_err(|error| Problem::field("expiresAt", error.to_string()))?;
-    if at > now { Ok(at) } else { Err(Problem::field("expiresAt", "must be in the future")) }
+    let at =
+        Timestamp::parse(text).map_err(|error| Problem::field("expiresAt", error.to_string()))?;
+    if at > now {
+        Ok(at)
+    } else {
+        Err(Problem::field("expiresAt", "must be in the future"))
+    }
 }
 
 /// Revoke an API key
@@ -188,10 +217,17 @@ fn check_expiry(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     params(("id" = String, Path, description = "The key's id", example = "key_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 204, description = "It is revoked")),
 )]
-async fn revoke(State(app): State<SharedApp>, access: Access, Id(id): Id<ApiKeyId>) -> Result<StatusCode, Problem> {
+async fn revoke(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<ApiKeyId>,
+) -> Result<StatusCode, Problem> {
     let workspace = access.require(Scope::Admin)?;
     let keys = app.store().api_keys(workspace).await?;
-    let key = keys.into_iter().find(|key| key.id == id).ok_or_else(|| Problem::not_found("API key"))?;
+    let key = keys
+        .into_iter()
+        .find(|key| key.id == id)
+        .ok_or_else(|| Problem::not_found("API key"))?;
     app.store().revoke_api_key(workspace, id, app.now()).await?;
     app.gatekeeper.forget_key(&key.hash);
     Ok(StatusCode::NO_CONTENT)

@@ -32,7 +32,10 @@ struct Status {
     version: &'static str,
 }
 
-const OK: Status = Status { status: "ok", version: env!("CARGO_PKG_VERSION") };
+const OK: Status = Status {
+    status: "ok",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// Is the process alive?
 #[utoipa::path(
@@ -65,7 +68,7 @@ async fn readiness(State(app): State<SharedApp>) -> Result<Json<Status>, Problem
 
 /// Metrics
 ///
-/// Counters, gauges and histograms in the OpenMetrics text format, for Prometheus.
+/// Counters, gauges and histograms in the `OpenMetrics` text format, for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "Operations", operation_id = "metrics",
     responses((

@@ -1,7 +1,10 @@
 //! `/api/v1/auth`: logging in, and who one is. `/api/auth/login` is S2's form of it.
 
 use axum::{extract::State, response::IntoResponse};
-use domain::{Timestamp, WorkspaceId, access::{Role, Scope}};
+use domain::{
+    Timestamp, WorkspaceId,
+    access::{Role, Scope},
+};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -65,7 +68,10 @@ async fn login(
     Json(credentials): Json<Credentials>,
 ) -> Result<Json<Token>, Problem> {
     let session = log_in(&app, &credentials.login, &credentials.password, from).await?;
-    Ok(Json(Token { token: session.token, expires_at: session.expires_at }))
+    Ok(Json(Token {
+        token: session.token,
+        expires_at: session.expires_at,
+    }))
 }
 
 /// A token, as S2's clients read it.
@@ -90,7 +96,9 @@ async fn login_by_username(
     Json(credentials): Json<Credentials>,
 ) -> Result<Json<BareToken>, Problem> {
     let session = log_in(&app, &credentials.login, &credentials.password, from).await?;
-    Ok(Json(BareToken { token: session.token }))
+    Ok(Json(BareToken {
+        token: session.token,
+    }))
 }
 
 /// Who the credentials belong to and what they may do.
@@ -168,21 +176,36 @@ async fn change_password(
     Json(change): Json<PasswordChange>,
 ) -> Result<impl IntoResponse, Problem> {
     let Subject::User { id, login } = &access.identity().subject else {
-        return Err(Problem::forbidden("Only a user has a password: log in as one."));
+        return Err(Problem::forbidden(
+            "Only a user has a password: log in as one.",
+        ));
     };
     let gate = &app.gatekeeper;
     gate.login_limits.take(login, from, app.now())?;
     let user = app.store().user(*id).await?;
     let mut user = user.ok_or_else(|| Problem::unauthenticated("The token's user is gone."))?;
-    if !gate.passwords.verify(&change.current_password, Some(&user.password_hash)).await? {
+    if !gate
+        .passwords
+        .verify(&change.current_password, Some(&user.password_hash))
+        .await?
+    {
         return Err(Problem::fields(vec![FieldError {
             path: "currentPassword".to_owned(),
             message: "is wrong".to_owned(),
         }]));
     }
-    user.password_hash = gate.passwords.hash(&change.new_password, "newPassword").await?;
+    user.password_hash = gate
+        .passwords
+        .hash(&change.new_password, "newPassword")
+        .await?;
     app.store().set_password(*id, &user.password_hash).await?;
     gate.forget_person(*id);
     let session = session(&app, user);
-    Ok((StatusCode::OK, Json(Token { token: session.token, expires_at: session.expires_at })))
+    Ok((
+        StatusCode::OK,
+        Json(Token {
+            token: session.token,
+            expires_at: session.expires_at,
+        }),
+    ))
 }

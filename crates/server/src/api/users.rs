@@ -48,7 +48,12 @@ struct UserView {
 
 impl From<(User, Membership)> for UserView {
     fn from((user, membership): (User, Membership)) -> Self {
-        Self { id: user.id, login: user.login, role: membership.role, created_at: user.created_at }
+        Self {
+            id: user.id,
+            login: user.login,
+            role: membership.role,
+            created_at: user.created_at,
+        }
     }
 }
 
@@ -59,10 +64,15 @@ impl From<(User, Membership)> for UserView {
     get, path = "/api/v1/users", tag = "Access", operation_id = "listUsers",
     responses((status = 200, description = "The members, on one page", body = List<UserView>)),
 )]
-async fn list(State(app): State<SharedApp>, access: Access) -> Result<Json<List<UserView>>, Problem> {
+async fn list(
+    State(app): State<SharedApp>,
+    access: Access,
+) -> Result<Json<List<UserView>>, Problem> {
     let workspace = access.require(Scope::Admin)?;
     let members = app.store().members(workspace).await?;
-    Ok(Json(List::whole(members.into_iter().map(UserView::from).collect())))
+    Ok(Json(List::whole(
+        members.into_iter().map(UserView::from).collect(),
+    )))
 }
 
 /// A person to be added to the workspace.
@@ -110,7 +120,11 @@ async fn create(
         None => add_known(&app, workspace, &login, role).await?,
     };
     let location = format!("/api/v1/users/{}", view.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(view),
+    ))
 }
 
 async fn add_new(
@@ -121,29 +135,65 @@ async fn add_new(
     role: Role,
 ) -> Result<UserView, Problem> {
     if role != Role::Owner && app.store().user_count().await? == 0 {
-        return Err(Problem::field("role", "must be `owner` for the first user: nobody could add others"));
+        return Err(Problem::field(
+            "role",
+            "must be `owner` for the first user: nobody could add others",
+        ));
     }
     let id = UserId::new(app.edge().ids.next_id());
-    let user = User { id, login, password_hash, created_at: app.now() };
-    let membership = Membership { user: id, workspace, role };
-    if !app.store().create_user(user.clone(), membership.clone()).await? {
-        return Err(Problem::conflict("There is a user with this login already."));
+    let user = User {
+        id,
+        login,
+        password_hash,
+        created_at: app.now(),
+    };
+    let membership = Membership {
+        user: id,
+        workspace,
+        role,
+    };
+    if !app
+        .store()
+        .create_user(user.clone(), membership.clone())
+        .await?
+    {
+        return Err(Problem::conflict(
+            "There is a user with this login already.",
+        ));
     }
     app.gatekeeper.end_local_mode();
     Ok((user, membership).into())
 }
 
-async fn add_known(app: &SharedApp, workspace: WorkspaceId, login: &str, role: Role) -> Result<UserView, Problem> {
+async fn add_known(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    login: &str,
+    role: Role,
+) -> Result<UserView, Problem> {
     let user = app.store().user_by_login(login).await?;
     let user = user.ok_or_else(|| {
-        Problem::field("password", "is required: there is no user with this login yet")
+        Problem::field(
+            "password",
+            "is required: there is no user with this login yet",
+        )
     })?;
-    if app.store().memberships(user.id).await?.iter().any(|member| member.workspace == workspace) {
+    if app
+        .store()
+        .memberships(user.id)
+        .await?
+        .iter()
+        .any(|member| member.workspace == workspace)
+    {
         return Err(Problem::conflict("This user is a member already."));
     }
     app.store().set_role(user.id, workspace, Some(role)).await?;
     app.gatekeeper.forget_person(user.id);
-    let membership = Membership { user: user.id, workspace, role };
+    let membership = Membership {
+        user: user.id,
+        workspace,
+        role,
+    };
     Ok((user, membership).into())
 }
 
@@ -153,7 +203,11 @@ async fn add_known(app: &SharedApp, workspace: WorkspaceId, login: &str, role: R
     params(("id" = String, Path, description = "The user's id", example = "usr_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 200, description = "The member", body = UserView)),
 )]
-async fn show(State(app): State<SharedApp>, access: Access, Id(id): Id<UserId>) -> Result<Json<UserView>, Problem> {
+async fn show(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<UserId>,
+) -> Result<Json<UserView>, Problem> {
     let workspace = access.require(Scope::Admin)?;
     Ok(Json(member(&app, workspace, id).await?.into()))
 }
@@ -220,7 +274,11 @@ async fn change(
     params(("id" = String, Path, description = "The user's id", example = "usr_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 204, description = "They are no member any more")),
 )]
-async fn remove(State(app): State<SharedApp>, access: Access, Id(id): Id<UserId>) -> Result<StatusCode, Problem> {
+async fn remove(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<UserId>,
+) -> Result<StatusCode, Problem> {
     let workspace = access.require(Scope::Admin)?;
     let _people = app.gatekeeper.people_lock.lock().await;
     let (_, membership) = member(&app, workspace, id).await?;
@@ -234,23 +292,35 @@ async fn remove(State(app): State<SharedApp>, access: Access, Id(id): Id<UserId>
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn member(app: &SharedApp, workspace: WorkspaceId, id: UserId) -> Result<(User, Membership), Problem> {
+async fn member(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    id: UserId,
+) -> Result<(User, Membership), Problem> {
     let members = app.store().members(workspace).await?;
     let found = members.into_iter().find(|(user, _)| user.id == id);
     found.ok_or_else(|| Problem::not_found("user"))
 }
 
 /// Refuses to take the last owner away from a workspace.
-async fn require_other_owner(app: &SharedApp, workspace: WorkspaceId, leaving: &Membership) -> Result<(), Problem> {
+async fn require_other_owner(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    leaving: &Membership,
+) -> Result<(), Problem> {
     if leaving.role != Role::Owner {
         return Ok(());
     }
     let members = app.store().members(workspace).await?;
-    let others = members.iter().any(|(user, member)| user.id != leaving.user && member.role == Role::Owner);
+    let others = members
+        .iter()
+        .any(|(user, member)| user.id != leaving.user && member.role == Role::Owner);
     if others {
         Ok(())
     } else {
-        Err(Problem::conflict("This is the workspace's last owner: make another user an owner first."))
+        Err(Problem::conflict(
+            "This is the workspace's last owner: make another user an owner first.",
+        ))
     }
 }
 
@@ -263,23 +333,35 @@ async fn require_all_owned(app: &SharedApp, access: &Access, id: UserId) -> Resu
         Subject::Key { .. } => vec![access.identity().workspace],
         Subject::User { id: caller, .. } => {
             let own = app.store().memberships(caller).await?;
-            own.into_iter().filter(|member| member.role == Role::Owner).map(|member| member.workspace).collect()
+            own.into_iter()
+                .filter(|member| member.role == Role::Owner)
+                .map(|member| member.workspace)
+                .collect()
         }
     };
-    if theirs.iter().all(|member| owned.contains(&member.workspace)) {
+    if theirs
+        .iter()
+        .all(|member| owned.contains(&member.workspace))
+    {
         Ok(())
     } else {
-        Err(Problem::forbidden("This user is also in workspaces that you do not own: only they can change their password."))
+        Err(Problem::forbidden(
+            "This user is also in workspaces that you do not own: only they can change their password.",
+        ))
     }
 }
 
 fn check_login(text: &str) -> Result<String, Problem> {
     let login = normal_login(text);
-    let fits = (1..=LOGIN_CHARS_MAX).contains(&login.chars().count()) && !login.chars().any(char::is_control);
+    let fits = (1..=LOGIN_CHARS_MAX).contains(&login.chars().count())
+        && !login.chars().any(char::is_control);
     if fits {
         Ok(login)
     } else {
-        Err(Problem::field("login", format!("must have 1 to {LOGIN_CHARS_MAX} printable characters")))
+        Err(Problem::field(
+            "login",
+            format!("must have 1 to {LOGIN_CHARS_MAX} printable characters"),
+        ))
     }
 }
 

@@ -44,7 +44,11 @@ struct WorkspaceView {
 
 impl From<Workspace> for WorkspaceView {
     fn from(workspace: Workspace) -> Self {
-        Self { id: workspace.id, name: workspace.name, created_at: workspace.created_at }
+        Self {
+            id: workspace.id,
+            name: workspace.name,
+            created_at: workspace.created_at,
+        }
     }
 }
 
@@ -55,17 +59,25 @@ impl From<Workspace> for WorkspaceView {
     get, path = "/api/v1/workspaces", tag = "Access", operation_id = "listWorkspaces",
     responses((status = 200, description = "The workspaces, on one page", body = List<WorkspaceView>)),
 )]
-async fn list(State(app): State<SharedApp>, access: Access) -> Result<Json<List<WorkspaceView>>, Problem> {
+async fn list(
+    State(app): State<SharedApp>,
+    access: Access,
+) -> Result<Json<List<WorkspaceView>>, Problem> {
     let mut workspaces = app.store().workspaces().await?;
     match access.identity().subject {
         Subject::Local => {}
-        Subject::Key { .. } => workspaces.retain(|workspace| workspace.id == access.identity().workspace),
+        Subject::Key { .. } => {
+            workspaces.retain(|workspace| workspace.id == access.identity().workspace);
+        }
         Subject::User { id, .. } => {
             let own = app.store().memberships(id).await?;
-            workspaces.retain(|workspace| own.iter().any(|member| member.workspace == workspace.id));
+            workspaces
+                .retain(|workspace| own.iter().any(|member| member.workspace == workspace.id));
         }
     }
-    Ok(Json(List::whole(workspaces.into_iter().map(WorkspaceView::from).collect())))
+    Ok(Json(List::whole(
+        workspaces.into_iter().map(WorkspaceView::from).collect(),
+    )))
 }
 
 /// What a new workspace is to be.
@@ -95,19 +107,28 @@ async fn create(
         Subject::Local => None,
         Subject::User { id, .. } => Some(id),
         Subject::Key { .. } => {
-            return Err(Problem::forbidden("An API key belongs to one workspace and cannot make others."));
+            return Err(Problem::forbidden(
+                "An API key belongs to one workspace and cannot make others.",
+            ));
         }
     };
     let name = new.name.trim();
     if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
-        return Err(Problem::field("name", format!("must have 1 to {NAME_CHARS_MAX} characters")));
+        return Err(Problem::field(
+            "name",
+            format!("must have 1 to {NAME_CHARS_MAX} characters"),
+        ));
     }
     if app.store().workspaces().await?.len() >= WORKSPACES_MAX {
-        return Err(Problem::conflict("There are as many workspaces as an installation can have."));
+        return Err(Problem::conflict(
+            "There are as many workspaces as an installation can have.",
+        ));
     }
     let workspace = app.store().create_workspace(name, app.now()).await?;
     if let Some(owner) = owner {
-        app.store().set_role(owner, workspace.id, Some(Role::Owner)).await?;
+        app.store()
+            .set_role(owner, workspace.id, Some(Role::Owner))
+            .await?;
         app.gatekeeper.forget_person(owner);
     }
     Ok((StatusCode::CREATED, Json(workspace.into())))

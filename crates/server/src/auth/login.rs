@@ -41,8 +41,13 @@ impl LoginLimits {
     pub fn take(&self, login: &str, from: IpAddr, now: Timestamp) -> Result<(), Problem> {
         let from = Address::from(from);
         let hash = digest(&SHA256, login.as_bytes());
-        let login = hash.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes");
-        for verdict in [self.per_address.take(from, now), self.per_login.take((login, from), now)] {
+        let login = hash.as_ref()[..16]
+            .try_into()
+            .expect("SHA-256 has 32 bytes");
+        for verdict in [
+            self.per_address.take(from, now),
+            self.per_login.take((login, from), now),
+        ] {
             if !verdict.allowed {
                 return Err(too_often(verdict.wait));
             }
@@ -52,7 +57,11 @@ impl LoginLimits {
 }
 
 fn too_often(wait: Duration) -> Problem {
-    Problem::new(Kind::RateLimited, "Too many attempts to log in. Wait, then try again.").retry_after(wait)
+    Problem::new(
+        Kind::RateLimited,
+        "Too many attempts to log in. Wait, then try again.",
+    )
+    .retry_after(wait)
 }
 
 /// A token and what it stands for.
@@ -70,7 +79,12 @@ pub struct Session {
 /// # Errors
 /// [`Kind::Unauthenticated`], the same whether there is such a user or not, or
 /// [`Kind::RateLimited`].
-pub async fn log_in(app: &SharedApp, login: &str, password: &str, from: IpAddr) -> Result<Session, Problem> {
+pub async fn log_in(
+    app: &SharedApp,
+    login: &str,
+    password: &str,
+    from: IpAddr,
+) -> Result<Session, Problem> {
     let now = app.now();
     let login = normal_login(login);
     app.gatekeeper.login_limits.take(&login, from, now)?;
@@ -78,7 +92,9 @@ pub async fn log_in(app: &SharedApp, login: &str, password: &str, from: IpAddr) 
     let hash = user.as_ref().map(|user| user.password_hash.as_str());
     let matches = app.gatekeeper.passwords.verify(password, hash).await?;
     let Some(user) = user.filter(|_| matches) else {
-        return Err(Problem::unauthenticated("The login or the password is wrong."));
+        return Err(Problem::unauthenticated(
+            "The login or the password is wrong.",
+        ));
     };
     Ok(session(app, user))
 }
@@ -89,8 +105,15 @@ pub fn session(app: &SharedApp, user: User) -> Session {
     let lifetime = app.config.access.token_lifetime;
     let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
     let mark = password::mark(&user.password_hash);
-    let token = app.gatekeeper.tokens.issue(&user.id.to_string(), mark, now, lifetime_s);
-    Session { token, expires_at: now + lifetime, user }
+    let token = app
+        .gatekeeper
+        .tokens
+        .issue(&user.id.to_string(), mark, now, lifetime_s);
+    Session {
+        token,
+        expires_at: now + lifetime,
+        user,
+    }
 }
 
 /// A login as it is kept: without spaces around it, in lower case.
@@ -111,17 +134,26 @@ mod tests {
         for _ in 0..10 {
             assert!(limits.take("ann", from, T0).is_ok());
         }
-        assert_eq!(limits.take("ann", from, T0).unwrap_err().kind(), Kind::RateLimited);
+        assert_eq!(
+            limits.take("ann", from, T0).unwrap_err().kind(),
+            Kind::RateLimited
+        );
         assert!(limits.take("bob", from, T0).is_ok());
         assert!(limits.take("ann", IpAddr::from([192, 0, 2, 2]), T0).is_ok());
-        assert!(limits.take("ann", from, T0 + Duration::from_secs(30)).is_ok());
+        assert!(
+            limits
+                .take("ann", from, T0 + Duration::from_secs(30))
+                .is_ok()
+        );
     }
 
     #[test]
     fn guessing_many_logins_from_one_address_is_slowed_down() {
         let limits = LoginLimits::default();
         let from = IpAddr::from([192, 0, 2, 1]);
-        let passed = (0..100).filter(|n| limits.take(&format!("user{n}"), from, T0).is_ok()).count();
+        let passed = (0..100)
+            .filter(|n| limits.take(&format!("user{n}"), from, T0).is_ok())
+            .count();
         assert_eq!(passed, 60);
     }
 }

@@ -85,10 +85,12 @@ impl Grant {
     /// These scopes; `admin` covers all.
     pub fn of_scopes(scopes: impl IntoIterator<Item = Scope>) -> Self {
         let all = Self(Self::bit(Scope::Admin) * 2 - 1);
-        scopes.into_iter().fold(Self(0), |grant, scope| match scope {
-            Scope::Admin => all,
-            scope => Self(grant.0 | Self::bit(scope)),
-        })
+        scopes
+            .into_iter()
+            .fold(Self(0), |grant, scope| match scope {
+                Scope::Admin => all,
+                scope => Self(grant.0 | Self::bit(scope)),
+            })
     }
 
     /// Whether `scope` is among them.
@@ -98,7 +100,9 @@ impl Grant {
 
     /// The scopes, from the narrowest.
     pub fn scopes(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL.into_iter().filter(move |scope| self.covers(*scope))
+        Scope::ALL
+            .into_iter()
+            .filter(move |scope| self.covers(*scope))
     }
 
     const fn bit(scope: Scope) -> u8 {
@@ -199,7 +203,6 @@ pub struct Gatekeeper {
     pub people_lock: tokio::sync::Mutex<()>,
 }
 
-
 impl Gatekeeper {
     /// A gate for a server that is bound to loopback or not and has users or not.
     pub fn new(tokens: Tokens, passwords: Passwords, loopback: bool, has_users: bool) -> Self {
@@ -269,14 +272,13 @@ impl Gatekeeper {
         now: Timestamp,
     ) -> Result<Identity, Problem> {
         let hash = key_hash(key);
-        let record = match self.keys.recall(&hash, now) {
-            Some(record) => record,
-            None => {
-                let found = store.api_key_by_hash(hash).await?;
-                let record = found.ok_or_else(|| refused("The API key is not known."))?;
-                self.keys.remember(hash, record.clone(), now);
-                record
-            }
+        let record = if let Some(record) = self.keys.recall(&hash, now) {
+            record
+        } else {
+            let found = store.api_key_by_hash(hash).await?;
+            let record = found.ok_or_else(|| refused("The API key is not known."))?;
+            self.keys.remember(hash, record.clone(), now);
+            record
         };
         if !record.is_live(now) {
             return Err(refused("The API key was revoked or has expired."));
@@ -299,22 +301,30 @@ impl Gatekeeper {
         store: &SharedStore,
         now: Timestamp,
     ) -> Result<Identity, Problem> {
-        let claims = self.tokens.read(token, now).map_err(|error| refused(error.to_string()))?;
-        let id: UserId = claims.sub.parse().map_err(|_| refused("The token is for nobody here."))?;
-        let person = match self.people.recall(&id, now) {
-            Some(person) => person,
-            None => {
-                let person = look_up(store, id).await?;
-                let person = person.ok_or_else(|| refused("The token's user is gone."))?;
-                self.people.remember(id, person.clone(), now);
-                person
-            }
+        let claims = self
+            .tokens
+            .read(token, now)
+            .map_err(|error| refused(error.to_string()))?;
+        let id: UserId = claims
+            .sub
+            .parse()
+            .map_err(|_| refused("The token is for nobody here."))?;
+        let person = if let Some(person) = self.people.recall(&id, now) {
+            person
+        } else {
+            let person = look_up(store, id).await?;
+            let person = person.ok_or_else(|| refused("The token's user is gone."))?;
+            self.people.remember(id, person.clone(), now);
+            person
         };
         if claims.pwm.as_deref() != Some(hex::encode(person.password_mark).as_str()) {
             return Err(refused("The password was changed since: log in again."));
         }
         let (workspace, role) = match asked {
-            Some(asked) => person.memberships.iter().find(|(workspace, _)| *workspace == asked),
+            Some(asked) => person
+                .memberships
+                .iter()
+                .find(|(workspace, _)| *workspace == asked),
             None => person.memberships.first(),
         }
         .copied()
@@ -326,7 +336,10 @@ impl Gatekeeper {
             workspace,
             grant: Grant::of_role(role),
             role: Some(role),
-            subject: Subject::User { id, login: person.login },
+            subject: Subject::User {
+                id,
+                login: person.login,
+            },
         })
     }
 }
@@ -334,7 +347,11 @@ impl Gatekeeper {
 async fn local(asked: Option<WorkspaceId>, store: &SharedStore) -> Result<Identity, Problem> {
     let workspace = asked.unwrap_or(WorkspaceId::DEFAULT);
     let exists = workspace == WorkspaceId::DEFAULT
-        || store.workspaces().await?.iter().any(|known| known.id == workspace);
+        || store
+            .workspaces()
+            .await?
+            .iter()
+            .any(|known| known.id == workspace);
     if !exists {
         return Err(Problem::not_found("workspace"));
     }
@@ -354,13 +371,19 @@ async fn look_up(store: &SharedStore, id: UserId) -> Result<Option<Person>, Stor
     Ok(Some(Person {
         login: user.login.into(),
         password_mark: password::mark(&user.password_hash),
-        memberships: memberships.iter().map(|member| (member.workspace, member.role)).collect(),
+        memberships: memberships
+            .iter()
+            .map(|member| (member.workspace, member.role))
+            .collect(),
     }))
 }
 
 /// SHA-256 of a key's text: what the store knows of it.
 pub fn key_hash(key: &str) -> [u8; 32] {
-    digest(&SHA256, key.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+    digest(&SHA256, key.as_bytes())
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
@@ -385,7 +408,9 @@ fn asked_workspace(headers: &HeaderMap) -> Result<Option<WorkspaceId>, Problem> 
         return Ok(None);
     };
     let workspace = asked.to_str().ok().and_then(|text| text.parse().ok());
-    workspace.map(Some).ok_or_else(|| Problem::not_found("workspace"))
+    workspace
+        .map(Some)
+        .ok_or_else(|| Problem::not_found("workspace"))
 }
 
 fn no_credentials() -> Problem {

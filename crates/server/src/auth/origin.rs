@@ -15,17 +15,24 @@ use crate::problem::{Kind, Problem};
 /// # Errors
 /// [`Kind::ForeignOrigin`].
 pub fn check(headers: &HeaderMap, uri: &Uri, trusted: &[String]) -> Result<(), Problem> {
-    let host = asked_host(headers, uri).ok_or_else(|| refused("the Host header is missing or malformed"))?;
+    let host = asked_host(headers, uri)
+        .ok_or_else(|| refused("the Host header is missing or malformed"))?;
     if !is_ours(host.host(), trusted) {
         return Err(refused("the Host header names another host"));
     }
     for origin in headers.get_all(header::ORIGIN) {
-        let same = origin.to_str().is_ok_and(|origin| is_same_origin(origin, &host));
+        let same = origin
+            .to_str()
+            .is_ok_and(|origin| is_same_origin(origin, &host));
         if !same {
             return Err(refused("the Origin header names another origin"));
         }
     }
-    if headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site") {
+    if headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .any(|site| site == "cross-site")
+    {
         return Err(refused("a page of another site sent it"));
     }
     Ok(())
@@ -47,7 +54,9 @@ fn asked_host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
 
 fn is_ours(host: &str, trusted: &[String]) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| host.eq_ignore_ascii_case(own))
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|own| host.eq_ignore_ascii_case(own))
         || trusted.iter().any(|own| host.eq_ignore_ascii_case(own))
 }
 
@@ -55,8 +64,7 @@ fn is_same_origin(origin: &str, host: &Authority) -> bool {
     let Some((scheme, rest)) = origin.split_once("://") else {
         return false;
     };
-    matches!(scheme, "http" | "https")
-        && rest.parse::<Authority>().is_ok_and(|from| from == *host)
+    matches!(scheme, "http" | "https") && rest.parse::<Authority>().is_ok_and(|from| from == *host)
 }
 
 fn refused(why: &str) -> Problem {
@@ -75,19 +83,39 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        check(&map, &Uri::from_static("/api/v1/webhooks"), &["signpost.test".to_owned()]).is_ok()
+        check(
+            &map,
+            &Uri::from_static("/api/v1/webhooks"),
+            &["signpost.test".to_owned()],
+        )
+        .is_ok()
     }
 
     #[test]
     fn this_machine_may_ask_by_any_of_its_names() {
-        for host in ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST.:80", "signpost.test"] {
+        for host in [
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "LOCALHOST.:80",
+            "signpost.test",
+        ] {
             assert!(allowed(&[("host", host)]), "{host}");
         }
     }
 
     #[test]
     fn other_names_and_malformed_ones_are_refused() {
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "a b", "", "user@localhost"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "a b",
+            "",
+            "user@localhost",
+        ] {
             assert!(!allowed(&[("host", host)]), "{host}");
         }
         assert!(!allowed(&[]), "no host at all");
@@ -98,7 +126,14 @@ mod tests {
     fn pages_of_other_origins_are_refused() {
         let host = ("host", "localhost:8000");
         assert!(allowed(&[host, ("origin", "http://localhost:8000")]));
-        for origin in ["http://localhost:3000", "http://evil.example", "null", "file://", "http://localhost:8000.evil.example", "localhost:8000"] {
+        for origin in [
+            "http://localhost:3000",
+            "http://evil.example",
+            "null",
+            "file://",
+            "http://localhost:8000.evil.example",
+            "localhost:8000",
+        ] {
             assert!(!allowed(&[host, ("origin", origin)]), "{origin}");
         }
         assert!(!allowed(&[host, ("sec-fetch-site", "cross-site")]));

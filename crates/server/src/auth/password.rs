@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use argon2::{
-    Argon2, PasswordHasher, PasswordVerifier,
-    password_hash::phc::PasswordHash,
-};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use delivery::Entropy;
 use ring::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
@@ -60,12 +57,11 @@ impl Passwords {
             return Ok(false);
         }
         let known = hash.is_some();
-        let hash = match hash {
-            Some(hash) => hash.to_owned(),
-            None => {
-                let nobody = || self.hash_unchecked("nobody's password".to_owned());
-                self.nobody.get_or_try_init(nobody).await?.clone()
-            }
+        let hash = if let Some(hash) = hash {
+            hash.to_owned()
+        } else {
+            let nobody = || self.hash_unchecked("nobody's password".to_owned());
+            self.nobody.get_or_try_init(nobody).await?.clone()
         };
         let password = password.to_owned();
         let same = self.compute(move || matches(&password, &hash)).await?;
@@ -99,15 +95,23 @@ pub fn hash_now(password: &str, entropy: &dyn Entropy) -> Result<String, Problem
 /// A mark of a password hash, to tell whether the password was changed since.
 pub fn mark(hash: &str) -> [u8; 8] {
     let digest = digest(&SHA256, hash.as_bytes());
-    digest.as_ref()[..8].try_into().expect("SHA-256 has 32 bytes")
+    digest.as_ref()[..8]
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 fn check(password: &str, path: &str) -> Result<(), Problem> {
     if password.chars().count() < CHARS_MIN {
-        return Err(Problem::field(path, format!("must have at least {CHARS_MIN} characters")));
+        return Err(Problem::field(
+            path,
+            format!("must have at least {CHARS_MIN} characters"),
+        ));
     }
     if password.len() > BYTES_MAX {
-        return Err(Problem::field(path, format!("must have at most {BYTES_MAX} bytes")));
+        return Err(Problem::field(
+            path,
+            format!("must have at most {BYTES_MAX} bytes"),
+        ));
     }
     Ok(())
 }
@@ -120,7 +124,8 @@ fn salt(entropy: &dyn Entropy) -> [u8; 16] {
 
 fn hash_with(password: &str, salt: &[u8; 16]) -> String {
     let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
-    hash.expect("length and salt are within Argon2's bounds").to_string()
+    hash.expect("length and salt are within Argon2's bounds")
+        .to_string()
 }
 
 fn matches(password: &str, hash: &str) -> bool {
@@ -128,7 +133,9 @@ fn matches(password: &str, hash: &str) -> bool {
         tracing::error!("a stored password hash is malformed");
         return false;
     };
-    Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    Argon2::default()
+        .verify_password(password.as_bytes(), &hash)
+        .is_ok()
 }
 
 #[cfg(test)]
@@ -149,11 +156,26 @@ mod tests {
         let passwords = Passwords::new(Arc::new(Counting));
         let hash = passwords.hash("correct horse", "password").await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$"), "{hash}");
-        assert!(passwords.verify("correct horse", Some(&hash)).await.unwrap());
+        assert!(
+            passwords
+                .verify("correct horse", Some(&hash))
+                .await
+                .unwrap()
+        );
         assert!(!passwords.verify("correct hors", Some(&hash)).await.unwrap());
         assert!(!passwords.verify("nobody's password", None).await.unwrap());
-        assert!(!passwords.verify("correct horse", Some("garbage")).await.unwrap());
-        assert!(!passwords.verify(&"x".repeat(2_000), Some(&hash)).await.unwrap());
+        assert!(
+            !passwords
+                .verify("correct horse", Some("garbage"))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(&"x".repeat(2_000), Some(&hash))
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]

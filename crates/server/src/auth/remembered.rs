@@ -16,7 +16,11 @@ pub struct Remembered<K, V> {
 impl<K: Hash + Eq, V: Clone> Remembered<K, V> {
     /// Remembers up to `entries_max` values, each for as long as it `lasts`.
     pub fn new(lasts: Duration, entries_max: usize) -> Self {
-        Self { entries: Mutex::default(), lasts, entries_max }
+        Self {
+            entries: Mutex::default(),
+            lasts,
+            entries_max,
+        }
     }
 
     /// The value that was remembered not too long before `now`.
@@ -52,9 +56,16 @@ mod tests {
     fn a_value_is_believed_until_it_is_too_old_or_forgotten() {
         let remembered = Remembered::new(Duration::from_secs(5), 10);
         remembered.remember("a", 1, T0);
-        assert_eq!(remembered.recall(&"a", T0 + Duration::from_millis(4_999)), Some(1));
+        assert_eq!(
+            remembered.recall(&"a", T0 + Duration::from_millis(4_999)),
+            Some(1)
+        );
         assert_eq!(remembered.recall(&"a", T0 + Duration::from_secs(5)), None);
-        assert_eq!(remembered.recall(&"a", T0.before(Duration::from_secs(1))), None, "a clock set back");
+        assert_eq!(
+            remembered.recall(&"a", T0.before(Duration::from_secs(1))),
+            None,
+            "a clock set back"
+        );
         remembered.forget(&"a");
         assert_eq!(remembered.recall(&"a", T0), None);
     }

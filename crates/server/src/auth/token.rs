@@ -79,7 +79,11 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens under a key that is derived from the installation's.
     pub fn of_installation(sealing: &SealingKey) -> Self {
-        Self::new(&*sealing.derive("access tokens"), "signpost", "signpost-api")
+        Self::new(
+            &*sealing.derive("access tokens"),
+            "signpost",
+            "signpost-api",
+        )
     }
 
     /// Tokens under this very key.
@@ -93,7 +97,13 @@ impl Tokens {
 
     /// Makes a token for `subject` that counts from `now` for `lifetime_s` seconds and only while
     /// the password has this mark.
-    pub fn issue(&self, subject: &str, password_mark: [u8; 8], now: Timestamp, lifetime_s: i64) -> String {
+    pub fn issue(
+        &self,
+        subject: &str,
+        password_mark: [u8; 8],
+        now: Timestamp,
+        lifetime_s: i64,
+    ) -> String {
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: Audience::One(self.audience.clone()),
@@ -139,13 +149,20 @@ impl Tokens {
             return Err(TokenError::Audience);
         }
         let begun = |at: Option<i64>| at.is_none_or(|at| at <= now_s.saturating_add(LEEWAY_S));
-        let counts = claims.exp.saturating_add(LEEWAY_S) > now_s && begun(claims.nbf) && begun(claims.iat);
-        if counts { Ok(()) } else { Err(TokenError::Expired) }
+        let counts =
+            claims.exp.saturating_add(LEEWAY_S) > now_s && begun(claims.nbf) && begun(claims.iat);
+        if counts {
+            Ok(())
+        } else {
+            Err(TokenError::Expired)
+        }
     }
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| TokenError::Malformed)
 }
 
 /// Checks a header that is not word for word ours. What it says of keys is not looked at; what
@@ -162,7 +179,11 @@ fn check_header(json: &[u8]) -> Result<(), TokenError> {
     let header: Header = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;
     let plain = header.crit.is_none() && header.zip.is_none() && header.b64.is_none();
     let typed = header.typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
-    if header.alg == "HS256" && plain && typed { Ok(()) } else { Err(TokenError::Algorithm) }
+    if header.alg == "HS256" && plain && typed {
+        Ok(())
+    } else {
+        Err(TokenError::Algorithm)
+    }
 }
 
 #[cfg(test)]
@@ -178,16 +199,22 @@ mod tests {
         let claims = tokens.read(&token, NOW).unwrap();
         assert_eq!(claims.sub, "usr_1");
         assert_eq!(claims.pwm.as_deref(), Some("0101010101010101"));
-        let after = |s| Timestamp::from_ms(NOW.ms() + s * 1000);
+        let after = |s: i64| Timestamp::from_ms(NOW.ms() + s * 1000);
         assert!(tokens.read(&token, after(3_659)).is_ok());
         assert_eq!(tokens.read(&token, after(3_660)), Err(TokenError::Expired));
         assert_eq!(tokens.read(&token, after(-61)), Err(TokenError::Expired));
-        assert_eq!(Tokens::of_installation(&SealingKey::new([8; 32])).read(&token, NOW), Err(TokenError::Signature));
+        assert_eq!(
+            Tokens::of_installation(&SealingKey::new([8; 32])).read(&token, NOW),
+            Err(TokenError::Signature)
+        );
     }
 
     #[test]
     fn hostile_tokens_get_what_the_corpus_says() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora/jwt-hostile/tokens.json");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../shared/corpora/jwt-hostile/tokens.json"
+        );
         let Ok(text) = std::fs::read(path) else {
             eprintln!("skipped: {path} is not there");
             return;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::page::resolve;
+use super::{markdown::push, page::resolve};
 
 /// How deep an example is made.
 const DEPTH_MAX: usize = 6;
@@ -14,8 +14,14 @@ pub fn example_of(document: &Value, schema: &Value) -> Value {
 
 fn of_depth(document: &Value, schema: &Value, depth: usize) -> Value {
     let schema = resolve(document, schema);
-    let given = schema.get("example").or_else(|| schema["examples"].get(0)).or_else(|| schema.get("default"));
-    if let Some(given) = given.or_else(|| schema["enum"].get(0)).or_else(|| schema.get("const")) {
+    let given = schema
+        .get("example")
+        .or_else(|| schema["examples"].get(0))
+        .or_else(|| schema.get("default"));
+    if let Some(given) = given
+        .or_else(|| schema["enum"].get(0))
+        .or_else(|| schema.get("const"))
+    {
         return given.clone();
     }
     if depth >= DEPTH_MAX {
@@ -28,14 +34,19 @@ fn of_depth(document: &Value, schema: &Value, depth: usize) -> Value {
         }
     }
     if let Some(parts) = schema["allOf"].as_array() {
-        let merged = parts.iter().filter_map(|part| match of_depth(document, part, depth + 1) {
-            Value::Object(fields) => Some(fields),
-            _ => None,
-        });
+        let merged = parts
+            .iter()
+            .filter_map(|part| match of_depth(document, part, depth + 1) {
+                Value::Object(fields) => Some(fields),
+                _ => None,
+            });
         return Value::Object(merged.flatten().collect());
     }
     let kind = match &schema["type"] {
-        Value::Array(names) => names.iter().find(|name| *name != "null").and_then(Value::as_str),
+        Value::Array(names) => names
+            .iter()
+            .find(|name| *name != "null")
+            .and_then(Value::as_str),
         name => name.as_str(),
     };
     match kind {
@@ -55,12 +66,20 @@ fn of_depth(document: &Value, schema: &Value, depth: usize) -> Value {
 
 /// Only the required fields and those with an example of their own: enough to begin with.
 fn object(document: &Value, schema: &Value, depth: usize) -> Value {
-    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+    let required: Vec<_> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
     let fields = schema["properties"].as_object().into_iter().flatten();
     let shown = fields.filter(|(name, field)| {
-        required.iter().any(|known| known == name) || resolve(document, field).get("example").is_some()
+        required.iter().any(|known| known == name)
+            || resolve(document, field).get("example").is_some()
     });
-    shown.map(|(name, field)| (name.clone(), of_depth(document, field, depth + 1))).collect::<Map<_, _>>().into()
+    shown
+        .map(|(name, field)| (name.clone(), of_depth(document, field, depth + 1)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// The `curl` line that calls an operation.
@@ -69,24 +88,33 @@ pub fn curl(document: &Value, method: &str, path: &str, operation: &Value) -> St
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         if parameter["in"] == "path" {
             let name = parameter["name"].as_str().unwrap_or_default();
-            let example = parameter["example"].as_str().or(parameter["schema"]["example"].as_str());
+            let example = parameter["example"]
+                .as_str()
+                .or(parameter["schema"]["example"].as_str());
             path = path.replace(&format!("{{{name}}}"), example.unwrap_or(name));
         }
     }
     let mut line = "curl".to_owned();
     if method != "get" {
-        line += &format!(" -X {}", method.to_uppercase());
+        push(&mut line, format_args!(" -X {}", method.to_uppercase()));
     }
-    line += &format!(" \"$SIGNPOST_URL{path}\"");
+    push(&mut line, format_args!(" \"$SIGNPOST_URL{path}\""));
     let is_open = operation["security"].as_array().is_some();
     if !is_open {
         line += " \\\n  -H \"Authorization: Bearer $SIGNPOST_KEY\"";
     }
     let body = &operation["requestBody"]["content"]["application/json"];
     if body.is_object() {
-        let example = body.get("example").cloned().unwrap_or_else(|| example_of(document, &body["schema"]));
+        let example = body
+            .get("example")
+            .cloned()
+            .unwrap_or_else(|| example_of(document, &body["schema"]));
         let text = serde_json::to_string_pretty(&example).unwrap_or_default();
-        line += &format!(" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{}'", text.replace('\'', "'\\''"));
+        let text = text.replace('\'', "'\\''");
+        push(
+            &mut line,
+            format_args!(" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{text}'"),
+        );
     }
     line
 }

@@ -25,15 +25,24 @@ pub fn render(markdown: &str) -> String {
     let mut paragraph: Vec<&str> = Vec::new();
     let mut lines = markdown.lines().peekable();
     while let Some(line) = lines.next() {
-        let begins_block = line.is_empty() || line.starts_with('#') || line.starts_with("- ") || line.starts_with("```");
+        let begins_block = line.is_empty()
+            || line.starts_with('#')
+            || line.starts_with("- ")
+            || line.starts_with("```");
         if !begins_block {
             paragraph.push(line);
             continue;
         }
         flush(&mut out, &mut paragraph);
         if line.starts_with("```") {
-            let code: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-            push(&mut out, format_args!("<pre><code>{}</code></pre>\n", escape(&code.join("\n"))));
+            let code: Vec<_> = lines
+                .by_ref()
+                .take_while(|line| !line.starts_with("```"))
+                .collect();
+            push(
+                &mut out,
+                format_args!("<pre><code>{}</code></pre>\n", escape(&code.join("\n"))),
+            );
         } else if let Some(first) = line.strip_prefix("- ") {
             out.push_str("<ul>\n");
             push(&mut out, format_args!("<li>{}</li>\n", inline(first)));
@@ -43,7 +52,10 @@ pub fn render(markdown: &str) -> String {
             out.push_str("</ul>\n");
         } else if let Some((marks, text)) = line.split_once(' ') {
             let level = marks.len().clamp(1, 6);
-            push(&mut out, format_args!("<h{level}>{}</h{level}>\n", inline(text)));
+            push(
+                &mut out,
+                format_args!("<h{level}>{}</h{level}>\n", inline(text)),
+            );
         }
     }
     flush(&mut out, &mut paragraph);
@@ -67,7 +79,10 @@ pub fn inline(text: &str) -> String {
 
 fn flush(out: &mut String, paragraph: &mut Vec<&str>) {
     if !paragraph.is_empty() {
-        push(out, format_args!("<p>{}</p>\n", inline(&paragraph.join(" "))));
+        push(
+            out,
+            format_args!("<p>{}</p>\n", inline(&paragraph.join(" "))),
+        );
         paragraph.clear();
     }
 }
@@ -83,7 +98,9 @@ mod tests {
 
     #[test]
     fn blocks_and_code_are_rendered_and_text_is_escaped() {
-        let html = render("# A <b>\n\nSome `x < y`\ntext.\n\n- one\n- two & `three`\n\n```\na\n<b>\n```\nEnd");
+        let html = render(
+            "# A <b>\n\nSome `x < y`\ntext.\n\n- one\n- two & `three`\n\n```\na\n<b>\n```\nEnd",
+        );
         assert_eq!(
             html,
             "<h1>A &lt;b&gt;</h1>\n<p>Some <code>x &lt; y</code> text.</p>\n<ul>\n<li>one</li>\n\

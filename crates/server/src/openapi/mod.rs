@@ -5,13 +5,14 @@
 //! the `Idempotency-Key` and `X-Workspace` headers. The `webhooks` section, which describes the
 //! requests that Signpost itself sends, is made from the event catalogue.
 
+pub mod errors;
 mod example;
 mod markdown;
 pub mod page;
 
 use domain::catalogue::{self, CatalogueEntry};
 use serde_json::{Map, Value, json};
-use utoipa::{OpenApi, PartialSchema, ToSchema};
+use utoipa::{OpenApi, PartialSchema};
 
 use crate::{
     front::is_message_path,
@@ -46,7 +47,7 @@ struct Head;
 /// The document before any path is in it.
 pub fn preamble() -> utoipa::openapi::OpenApi {
     let mut head = Head::openapi();
-    head.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut head.info.version);
     head
 }
 
