@@ -109,7 +109,7 @@ kinds! {
 /// What is wrong with one field.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where it is: names and indexes joined by full stops, `events.0`; empty for the whole body.
+    /// Where it is, as in JavaScript: `events[0].name`; empty for the whole body.
     #[schema(example = "targetUrl")]
     pub path: String,
     /// What is wrong with it, as a sentence without its subject.

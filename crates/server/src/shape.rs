@@ -19,7 +19,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Err(error) if error.inner().is_data() => {
             // What comes after the wrong field may not even be JSON: that is said first.
             serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| not_json(&error))?;
-            let path = dotted(error.path());
+            let path = javascript(error.path());
             Err(explain(path, &error.into_inner().to_string()))
         }
         Err(error) => Err(not_json(error.inner())),
@@ -46,20 +46,35 @@ fn not_json(error: &serde_json::Error) -> Problem {
     Problem::new(Kind::InvalidJson, format!("{error}."))
 }
 
-fn dotted(path: &Path) -> String {
-    let segments = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    segments.collect::<Vec<_>>().join(".")
+/// The path as in JavaScript: `list[1].count`.
+fn javascript(path: &Path) -> String {
+    path.iter().fold(String::new(), |mut text, segment| {
+        match segment {
+            Segment::Seq { index } => text.extend(["[", &index.to_string(), "]"]),
+            Segment::Map { key } => text = join(&text, key),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+        text
+    })
 }
 
 fn join(path: &str, field: &str) -> String {
-    match path {
-        "" => field.to_owned(),
-        path if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
-        path => format!("{path}.{field}"),
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
+/// The path of a field that serde's message names; serde's own path may end with it already.
+fn of_field(path: &str, field: &str) -> String {
+    let ends_with_it = path
+        .strip_suffix(field)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    if ends_with_it {
+        path.to_owned()
+    } else {
+        join(path, field)
     }
 }
 
@@ -68,17 +83,17 @@ fn explain(path: String, text: &str) -> Problem {
     let text = text.rfind(" at line ").map_or(text, |at| &text[..at]);
     let quoted = |rest: &str| rest.split('`').next().unwrap_or_default().to_owned();
     if let Some(field) = text.strip_prefix("missing field `") {
-        return Problem::field(join(&path, &quoted(field)), "is required");
+        return Problem::field(of_field(&path, &quoted(field)), "is required");
     }
     if let Some(field) = text.strip_prefix("duplicate field `") {
-        return Problem::field(join(&path, &quoted(field)), "is given twice");
+        return Problem::field(of_field(&path, &quoted(field)), "is given twice");
     }
     if let Some(field) = text.strip_prefix("unknown field `") {
         let known = field
             .split_once("expected ")
             .map_or("no field", |(_, known)| known);
         return Problem::field(
-            join(&path, &quoted(field)),
+            of_field(&path, &quoted(field)),
             format!("is not known; known are {known}"),
         );
     }
@@ -138,17 +153,17 @@ mod tests {
             ),
             (
                 r#"{"targetUrl":"","list":[{"count":1},{}]}"#,
-                "list.1.count",
+                "list[1].count",
                 "is required",
             ),
             (
                 r#"{"targetUrl":"","list":[{"count":300}]}"#,
-                "list.0.count",
+                "list[0].count",
                 "must be u8, not integer `300`",
             ),
             (
                 r#"{"targetUrl":"","list":[3]}"#,
-                "list.0",
+                "list[0]",
                 "must be an object, not integer `3`",
             ),
             (

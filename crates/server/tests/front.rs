@@ -79,10 +79,10 @@ async fn a_bodys_fields_are_named_where_they_are_wrong() {
     let server = TestServer::local().await;
     let new = json!({ "name": "k", "scopes": ["read", "everything"] });
     let answer = server.post("/api/v1/keys").json(&new).send().await.json();
-    assert_eq!(answer["errors"][0]["path"], "scopes.1");
+    assert_eq!(answer["errors"][0]["path"], "scopes[1]");
     let new = json!({ "name": "k", "scopes": [1] });
     let answer = server.post("/api/v1/keys").json(&new).send().await.json();
-    assert_eq!(answer["errors"][0]["path"], "scopes.0");
+    assert_eq!(answer["errors"][0]["path"], "scopes[0]");
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ fn check_scopes(texts: &[String]) -> Result<Vec<Scope>, Problem> {
         let scope = Scope::parse(text).ok_or_else(|| {
             let known: Vec<_> = Scope::ALL.into_iter().map(Scope::as_str).collect();
             Problem::field(
-                format!("scopes.{index}"),
+                format!("scopes[{index}]"),
                 format!("is not one of {}", known.join(", ")),
             )
         })?;
