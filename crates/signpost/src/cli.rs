@@ -109,7 +109,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version come this way too; a reader that went away is no failure.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let out = Out::new(cli.global.json);
@@ -146,8 +150,8 @@ fn run(command: Command, out: Out, name: &'static str) -> Result<ExitCode> {
         Command::Logs(args) => wait_for(logs::run(args, out)),
         Command::Listen(args) => wait_for(listen::run(args, out)),
         Command::Replay(args) => wait_for(replay::run(args, out)),
-        Command::Sign(args) => sign::run(args, out),
-        Command::Verify(args) => verify::run(args, out),
+        Command::Sign(args) => sign::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out),
         Command::Token(args) => wait_for(token::run(args, out)),
         Command::Keys(args) => wait_for(keys::run(args, out)),
         Command::Users(args) => wait_for(users::run(args, out)),
@@ -160,7 +164,11 @@ fn run(command: Command, out: Out, name: &'static str) -> Result<ExitCode> {
 
 /// The exit code of a command that answers whether all is well.
 pub fn done(well: bool) -> ExitCode {
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Runs a command that mostly waits for a server, on this one thread.
@@ -175,7 +183,11 @@ fn wait_for(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode>
 /// The dialect: `configurable-agents` where the program is started by that name.
 fn program_name(arg0: Option<&OsStr>) -> &'static str {
     let stem = arg0.map(Path::new).and_then(Path::file_stem);
-    if stem == Some(OsStr::new(CONFIGURABLE_AGENTS)) { CONFIGURABLE_AGENTS } else { "signpost" }
+    if stem == Some(OsStr::new(CONFIGURABLE_AGENTS)) {
+        CONFIGURABLE_AGENTS
+    } else {
+        "signpost"
+    }
 }
 
 /// S3's lines, where they mean something else than ours: its `webhooks [--host] [--port]` starts
@@ -184,9 +196,10 @@ fn configurable_agents_lines(mut args: Vec<OsString>) -> Vec<OsString> {
     let starts_server = args.get(1).is_some_and(|word| word == "webhooks")
         && args.get(2).is_none_or(|next| {
             next.to_str().is_some_and(|next| {
-                ["--host", "--port"]
-                    .iter()
-                    .any(|flag| next.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+                ["--host", "--port"].iter().any(|flag| {
+                    next.strip_prefix(flag)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+                })
             })
         });
     if starts_server {
@@ -231,7 +244,10 @@ fn with_environment(command: Clap, prefix: &str) -> Clap {
 }
 
 fn takes_environment(arg: &clap::Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue)
+    matches!(
+        arg.get_action(),
+        ArgAction::Set | ArgAction::Append | ArgAction::SetTrue
+    )
 }
 
 fn shouted(name: &str) -> String {
@@ -253,8 +269,16 @@ mod tests {
 
     #[test]
     fn the_other_name_is_known_however_it_is_called() {
-        for name in ["configurable-agents", "/usr/local/bin/configurable-agents", "./configurable-agents.exe"] {
-            assert_eq!(program_name(Some(OsStr::new(name))), CONFIGURABLE_AGENTS, "{name}");
+        for name in [
+            "configurable-agents",
+            "/usr/local/bin/configurable-agents",
+            "./configurable-agents.exe",
+        ] {
+            assert_eq!(
+                program_name(Some(OsStr::new(name))),
+                CONFIGURABLE_AGENTS,
+                "{name}"
+            );
         }
         for name in ["signpost", "configurable-agents-2", ""] {
             assert_eq!(program_name(Some(OsStr::new(name))), "signpost", "{name}");
@@ -270,9 +294,17 @@ mod tests {
             vec!["ca", "webhooks", "--host=0.0.0.0"],
         ];
         for words in server {
-            assert_eq!(configurable_agents_lines(line(&words))[1], "serve", "{words:?}");
+            assert_eq!(
+                configurable_agents_lines(line(&words))[1],
+                "serve",
+                "{words:?}"
+            );
         }
-        for words in [vec!["ca", "webhooks", "list"], vec!["ca", "webhooks", "--help"], vec!["ca"]] {
+        for words in [
+            vec!["ca", "webhooks", "list"],
+            vec!["ca", "webhooks", "--help"],
+            vec!["ca"],
+        ] {
             assert_eq!(configurable_agents_lines(line(&words)), line(&words));
         }
     }

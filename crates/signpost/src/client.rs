@@ -29,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most records that the server gives in one page.
 const PAGE_MAX: usize = 250;
 /// A stream that says nothing for this long (servers send comments) is dead.
-const STREAM_IDLE: Duration = Duration::from_secs(60);
+const STREAM_IDLE: Duration = Duration::from_mins(1);
 /// How long to wait before connecting again, at first and at most.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -67,7 +67,11 @@ impl Client {
             return Err(bad("it must begin with http:// or https:// and a host".to_owned()).into());
         }
         let authorization = connection.token.as_deref().map(bearer).transpose()?;
-        Ok(Self { base, authorization, egress: outgoing_to_anywhere() })
+        Ok(Self {
+            base,
+            authorization,
+            egress: outgoing_to_anywhere(),
+        })
     }
 
     /// The address, without a slash at its end.
@@ -77,7 +81,9 @@ impl Client {
 
     /// Whether somebody answers at the address.
     pub async fn is_reachable(&self) -> bool {
-        let Ok(outgoing) = self.outgoing(Method::GET, &self.url("/healthz", &[])) else { return false };
+        let Ok(outgoing) = self.outgoing(Method::GET, &self.url("/healthz", &[])) else {
+            return false;
+        };
         self.egress.exchange(outgoing).await.is_ok()
     }
 
@@ -135,7 +141,10 @@ impl Client {
     /// If there is no server, or it refuses.
     pub async fn follow(&self, path: &str, query: &[(&str, &str)]) -> Result<Follow> {
         let url = self.url(path, query);
-        let stream = self.open(&url, None).await.map_err(|error| self.not_open(error, &url))?;
+        let stream = self
+            .open(&url, None)
+            .await
+            .map_err(|error| self.not_open(error, &url))?;
         Ok(Follow {
             client: self.clone(),
             url,
@@ -163,9 +172,13 @@ impl Client {
         outgoing.timeout = TIMEOUT;
         outgoing.response_body_bytes_max = ANSWER_BYTES_MAX;
         let user_agent = concat!("signpost-cli/", env!("CARGO_PKG_VERSION"));
-        outgoing.headers.insert(header::USER_AGENT, HeaderValue::from_static(user_agent));
+        outgoing
+            .headers
+            .insert(header::USER_AGENT, HeaderValue::from_static(user_agent));
         if let Some(authorization) = &self.authorization {
-            outgoing.headers.insert(header::AUTHORIZATION, authorization.clone());
+            outgoing
+                .headers
+                .insert(header::AUTHORIZATION, authorization.clone());
         }
         Ok(outgoing)
     }
@@ -181,7 +194,9 @@ impl Client {
         let mut outgoing = self.outgoing(method.clone(), &url)?;
         if method == Method::POST {
             let key = HeaderValue::try_from(format!("cli-{}", edge::id().simple()));
-            outgoing.headers.insert("idempotency-key", key.expect("hex digits fit a header"));
+            outgoing
+                .headers
+                .insert("idempotency-key", key.expect("hex digits fit a header"));
         }
         if let Some(body) = body {
             let json = HeaderValue::from_static("application/json");
@@ -206,21 +221,35 @@ impl Client {
             return Err(Problem::failed("the answer broke off").at(asked).into());
         }
         match body {
-            Ok(body) => Ok(Answer { status: exchange.status, body }),
-            Err(_) if exchange.body.is_empty() => {
-                Ok(Answer { status: exchange.status, body: Value::Null })
-            }
+            Ok(body) => Ok(Answer {
+                status: exchange.status,
+                body,
+            }),
+            Err(_) if exchange.body.is_empty() => Ok(Answer {
+                status: exchange.status,
+                body: Value::Null,
+            }),
             Err(_) => Err(self.not_signpost("the answer is not JSON").at(asked).into()),
         }
     }
 
     async fn open(&self, url: &Url, last_id: Option<&str>) -> Result<egress::Streaming, NotOpen> {
         let mut outgoing = self.outgoing(Method::GET, url).map_err(NotOpen::Misuse)?;
-        outgoing.headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(Ok(id)) = last_id.filter(|id| !id.is_empty()).map(HeaderValue::from_str) {
+        outgoing.headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        if let Some(Ok(id)) = last_id
+            .filter(|id| !id.is_empty())
+            .map(HeaderValue::from_str)
+        {
             outgoing.headers.insert("last-event-id", id);
         }
-        let mut stream = self.egress.stream(outgoing).await.map_err(NotOpen::Unreachable)?;
+        let mut stream = self
+            .egress
+            .stream(outgoing)
+            .await
+            .map_err(NotOpen::Unreachable)?;
         if stream.status.is_success() {
             return Ok(stream);
         }
@@ -230,7 +259,10 @@ impl Client {
         {
             body.extend_from_slice(&chunk);
         }
-        Err(NotOpen::Refused(stream.status, serde_json::from_slice(&body).ok()))
+        Err(NotOpen::Refused(
+            stream.status,
+            serde_json::from_slice(&body).ok(),
+        ))
     }
 
     fn not_open(&self, error: NotOpen, url: &Url) -> anyhow::Error {
@@ -247,20 +279,31 @@ impl Client {
             .at(asked)
             .detail(error.message.clone());
         match error.class {
-            ErrorClass::Connect if self.is_local() => problem.advice(format!(
-                "start it with `signpost serve{}`, or name another with --server or SIGNPOST_URL",
-                self.base.port().filter(|port| *port != 8000).map(|port| format!(" --port {port}")).unwrap_or_default()
-            )),
+            ErrorClass::Connect if self.is_local() => problem.advice(self.how_to_start()),
             ErrorClass::Dns | ErrorClass::Connect => {
                 problem.advice("check the address given with --server or SIGNPOST_URL")
             }
             ErrorClass::Timeout => problem.advice("see whether it is well: signpost doctor"),
-            _ => problem.advice("check that the address is that of a Signpost server, and http or https as it speaks"),
+            _ => problem
+                .advice("check the address: a Signpost server, and http or https as it speaks"),
         }
     }
 
+    fn how_to_start(&self) -> String {
+        let port = match self.base.port() {
+            None | Some(8000) => String::new(),
+            Some(port) => format!(" --port {port}"),
+        };
+        format!(
+            "start it with `signpost serve{port}`, or name another with --server or SIGNPOST_URL"
+        )
+    }
+
     fn is_local(&self) -> bool {
-        matches!(self.base.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+        matches!(
+            self.base.host_str(),
+            Some("127.0.0.1" | "localhost" | "[::1]")
+        )
     }
 
     fn not_signpost(&self, why: &str) -> Problem {
@@ -294,11 +337,13 @@ fn refused(status: StatusCode, body: Option<&Value>, asked: &str) -> Problem {
     let described: Vec<String> = errors
         .into_iter()
         .flatten()
-        .filter_map(|error| match (text(error, "path"), text(error, "message")) {
-            (Some("") | None, Some(message)) => Some(message.to_owned()),
-            (Some(path), Some(message)) => Some(format!("{path}: {message}")),
-            (_, None) => None,
-        })
+        .filter_map(
+            |error| match (text(error, "path"), text(error, "message")) {
+                (Some("") | None, Some(message)) => Some(message.to_owned()),
+                (Some(path), Some(message)) => Some(format!("{path}: {message}")),
+                (_, None) => None,
+            },
+        )
         .collect();
     if described.is_empty() {
         problem = told("detail").into_iter().fold(problem, Problem::detail);
@@ -306,19 +351,26 @@ fn refused(status: StatusCode, body: Option<&Value>, asked: &str) -> Problem {
         problem = described.into_iter().fold(problem, Problem::detail);
     }
     match status {
+        // A login that is wrong is not mended by another credential.
+        StatusCode::UNAUTHORIZED if asked.ends_with("/auth/login") => problem,
         StatusCode::UNAUTHORIZED => problem.advice(
             "give an API key or a token with --token or SIGNPOST_TOKEN; `signpost token` gets one",
         ),
         StatusCode::FORBIDDEN => problem.advice("use a key or a login whose role covers this"),
         StatusCode::TOO_MANY_REQUESTS => problem.advice("wait a moment, then try again"),
-        StatusCode::SERVICE_UNAVAILABLE => problem.advice("try again; `signpost doctor` says whether the server is well"),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            problem.advice("try again; `signpost doctor` says whether the server is well")
+        }
         _ => problem,
     }
 }
 
 /// A way out for a person's own commands: they may call whatever they can reach.
 pub fn outgoing_to_anywhere() -> Egress {
-    Egress::new(EgressConfig { policy: AddressPolicy::anything(), ..EgressConfig::default() })
+    Egress::new(EgressConfig {
+        policy: AddressPolicy::anything(),
+        ..EgressConfig::default()
+    })
 }
 
 fn bearer(token: &str) -> Result<HeaderValue> {

@@ -15,16 +15,30 @@ use uuid::Uuid;
 
 /// The system's clock, ids made by it, and the system's randomness.
 pub fn system() -> Edge {
-    Edge { clock: Arc::new(System), ids: Arc::new(System), entropy: Arc::new(System) }
+    Edge {
+        clock: Arc::new(System),
+        ids: Arc::new(System),
+        entropy: Arc::new(System),
+    }
 }
 
 /// The time now; before 1970 it is 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: everything else takes the time as an argument"
+)]
 pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A new id, greater than all that this process made before.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: everything else takes ids as arguments"
+)]
 pub fn id() -> Uuid {
     // The library's shared context counts within a millisecond and never steps back.
     Uuid::now_v7()
@@ -52,8 +66,14 @@ impl IdSource for System {
 }
 
 impl Entropy for System {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge: everything else takes randomness as an argument"
+    )]
     fn fill(&self, bytes: &mut [u8]) {
-        SystemRandom::new().fill(bytes).expect("the system has randomness once it is booted");
+        SystemRandom::new()
+            .fill(bytes)
+            .expect("the system has randomness once it is booted");
     }
 }
 

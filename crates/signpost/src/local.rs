@@ -28,7 +28,13 @@ pub struct DataDir {
     data_dir: Option<PathBuf>,
 
     /// The key that seals secrets, where it does not lie in the data folder
-    #[arg(long, global = true, env = "SIGNPOST_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        global = true,
+        env = "SIGNPOST_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     key: Option<String>,
 }
 
@@ -40,7 +46,9 @@ impl DataDir {
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.data_dir.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
+        self.data_dir
+            .as_deref()
+            .unwrap_or_else(|| Path::new(DEFAULT))
     }
 
     /// Whether there is a database in it.
@@ -87,10 +95,14 @@ fn not_opened(error: StartError, place: String) -> Problem {
         StartError::Store(StoreError::InUse(_)) => {
             Some("ask the running server instead, with --server URL, or stop it first")
         }
-        StartError::File { .. } => Some("check who owns the folder: signpost doctor --data-dir DIR"),
+        StartError::File { .. } => {
+            Some("check who owns the folder: signpost doctor --data-dir DIR")
+        }
         _ => None,
     };
-    let problem = Problem::failed("failed to open the data folder").at(place).because(error);
+    let problem = Problem::failed("failed to open the data folder")
+        .at(place)
+        .because(error);
     match advice {
         Some(advice) => problem.advice(advice),
         None => problem,
@@ -123,7 +135,11 @@ pub async fn token(data_dir: &DataDir, login: &str) -> Result<(String, String)> 
     let now = edge::now();
     let mark = password::mark(&user.password_hash);
     let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
-    let token =
-        Tokens::of_installation(&installation.sealing).issue(&user.id.to_string(), mark, now, lifetime_s);
+    let token = Tokens::of_installation(&installation.sealing).issue(
+        &user.id.to_string(),
+        mark,
+        now,
+        lifetime_s,
+    );
     Ok((token, (now + lifetime).to_string()))
 }

@@ -41,7 +41,10 @@ pub struct Out {
 impl Out {
     /// Prints JSON if `json`, else for people.
     pub fn new(json: bool) -> Self {
-        Self { json, terminal: io::stdout().is_terminal() }
+        Self {
+            json,
+            terminal: io::stdout().is_terminal(),
+        }
     }
 
     /// Whether a program reads.
@@ -55,18 +58,24 @@ impl Out {
     }
 
     /// Prints a line.
+    #[expect(clippy::unused_self, reason = "whoever prints was handed where to")]
     pub fn line(self, text: impl Display) -> Result<()> {
         let mut stdout = anstream::stdout().lock();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("failed to print")
+        writeln!(stdout, "{text}")
+            .and_then(|()| stdout.flush())
+            .context("failed to print")
     }
 
     /// Prints a table, or what stands for an empty one.
-    pub fn table(self, table: &Table, empty: &str) -> Result<()> {
+    pub fn table(self, mut table: Table, empty: &str) -> Result<()> {
         if table.is_empty() {
             return self.line(styled(DIM, empty));
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         let text = table.to_string();
-        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let lines: Vec<String> = text.lines().map(without_tail).collect();
         self.line(lines.join("\n"))
     }
 
@@ -97,7 +106,9 @@ impl Out {
         if self.json {
             return indicatif::ProgressBar::hidden();
         }
-        let template = format!("{{bar:32.green}} {{human_pos}} of {{human_len}} {noun}  {{per_sec}}  {{elapsed}}");
+        let template = format!(
+            "{{bar:32.green}} {{human_pos}} of {{human_len}} {noun}  {{per_sec}}  {{elapsed}}"
+        );
         let style = indicatif::ProgressStyle::with_template(&template)
             .expect("the template is fixed and tested");
         indicatif::ProgressBar::new(total).with_style(style.progress_chars("━╸─"))
@@ -115,7 +126,10 @@ pub fn table<const N: usize>(headings: [&str; N]) -> Table {
 pub fn card<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Table {
     let mut table = bare_table();
     for (name, value) in rows {
-        table.add_row([Cell::new(name).add_attribute(Attribute::Dim), Cell::new(value)]);
+        table.add_row([
+            Cell::new(name).add_attribute(Attribute::Dim),
+            Cell::new(value),
+        ]);
     }
     table
 }
@@ -127,6 +141,15 @@ fn bare_table() -> Table {
     // Whether colours reach the reader is anstream's decision.
     table.enforce_styling();
     table
+}
+
+/// A table's line without the spaces that fill its last column, coloured or not.
+fn without_tail(line: &str) -> String {
+    const RESET: &str = "\u{1b}[0m";
+    match line.trim_end().strip_suffix(RESET) {
+        Some(styled) => format!("{}{RESET}", styled.trim_end()),
+        None => line.trim_end().to_owned(),
+    }
 }
 
 /// A cell of text from outside, coloured.
@@ -144,7 +167,11 @@ pub fn show(value: &Value, path: &str) -> String {
         None | Some(Value::Null) => "–".to_owned(),
         Some(Value::String(text)) => terminal::line(text).into_owned(),
         Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
-            let texts: Vec<_> = items.iter().filter_map(Value::as_str).map(terminal::line).collect();
+            let texts: Vec<_> = items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(terminal::line)
+                .collect();
             texts.join(", ")
         }
         Some(other) => terminal::line(&other.to_string()).into_owned(),
@@ -162,7 +189,9 @@ pub fn confirm(question: &str) -> Result<bool> {
     write!(stderr, "{} [y/N] ", terminal::line(question)).context("failed to ask")?;
     stderr.flush().context("failed to ask")?;
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).context("failed to read the answer")?;
+    io::stdin()
+        .read_line(&mut answer)
+        .context("failed to read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
@@ -189,12 +218,28 @@ mod tests {
         rows.add_row(["whk_2", "inactive"]);
         let text = anstream::adapter::strip_str(&rows.to_string()).to_string();
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        assert_eq!(lines, [" id     state", " whk_1  active", " whk_2  inactive"]);
+        assert_eq!(
+            lines,
+            [" id     state", " whk_1  active", " whk_2  inactive"]
+        );
+    }
+
+    #[test]
+    fn lines_end_where_their_text_does() {
+        assert_eq!(without_tail("a  b   "), "a  b");
+        assert_eq!(
+            without_tail("\u{1b}[2ma  \u{1b}[0m "),
+            "\u{1b}[2ma\u{1b}[0m"
+        );
     }
 
     #[test]
     fn the_progress_bar_has_a_valid_template() {
-        let bar = Out { json: false, terminal: false }.progress(3, "events");
+        let bar = Out {
+            json: false,
+            terminal: false,
+        }
+        .progress(3, "events");
         bar.inc(3);
         assert_eq!(bar.position(), 3);
     }

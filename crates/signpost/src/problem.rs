@@ -35,7 +35,10 @@ impl Problem {
 
     /// The command was used wrongly: exit code 2.
     pub fn misuse(what: impl Into<String>) -> Self {
-        Self { misuse: true, ..Self::failed(what) }
+        Self {
+            misuse: true,
+            ..Self::failed(what)
+        }
     }
 
     /// Where: a URL, a file, a field.
@@ -75,12 +78,16 @@ impl fmt::Display for Problem {
 
 impl Error for Problem {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| source.as_ref() as &(dyn Error + 'static))
+        self.source
+            .as_ref()
+            .map(|source| source.as_ref() as &(dyn Error + 'static))
     }
 }
 
 fn problem_in(error: &anyhow::Error) -> Option<&Problem> {
-    error.chain().find_map(|cause| cause.downcast_ref::<Problem>())
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Problem>())
 }
 
 /// Whether the reader of our output went away (`signpost logs | head`): no failure.
@@ -138,7 +145,10 @@ pub fn render(error: &anyhow::Error) -> Option<String> {
     for cause in causes(error) {
         line("why", &cause);
     }
-    for detail in problem.map(|problem| problem.details.as_slice()).unwrap_or_default() {
+    for detail in problem
+        .map(|problem| problem.details.as_slice())
+        .unwrap_or_default()
+    {
         line("why", detail);
     }
     if let Some(advice) = problem.and_then(|problem| problem.advice.as_deref()) {
@@ -154,7 +164,11 @@ pub fn render_json(error: &anyhow::Error) -> Option<Value> {
     }
     let problem = problem_in(error);
     let mut why = causes(error);
-    why.extend(problem.iter().flat_map(|problem| problem.details.iter().cloned()));
+    why.extend(
+        problem
+            .iter()
+            .flat_map(|problem| problem.details.iter().cloned()),
+    );
     Some(json!({
         "error": {
             "what": error.to_string(),
@@ -207,6 +221,9 @@ mod tests {
             .context("failed to print")
             .unwrap_err();
         assert!(render(&error).is_none());
-        assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(
+            format!("{:?}", exit_code(&error)),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
     }
 }

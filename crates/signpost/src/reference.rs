@@ -1,6 +1,6 @@
 //! `docs/cli.md`: every command's help in one page, held to what the program says by a test.
 //!
-//! `UPDATE_DOCS=1 cargo test -p signpost reference` writes the page anew.
+//! `just generate` writes the page anew.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
 const PREAMBLE: &str = "\
 # Commands
 
-Generated from the program's own help (`UPDATE_DOCS=1 cargo test -p signpost reference`).
+Generated from the program's own help (`just generate`).
 
 - `--json` prints JSON for programs: one document, or one line for each record of a stream. Errors
   are JSON on standard error then: `{\"error\": {\"what\", \"at\", \"why\", \"try\"}}`.
@@ -45,13 +45,13 @@ fn describe(command: &mut Command, path: &str, page: &mut String) {
 #[test]
 fn the_reference_is_what_the_program_says() {
     let reference = reference();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(PATH, &reference).unwrap();
     }
     let written = std::fs::read_to_string(PATH).unwrap_or_default();
     assert!(
         written == reference,
-        "docs/cli.md is out of date: run UPDATE_DOCS=1 cargo test -p signpost reference"
+        "docs/cli.md is out of date: run just generate"
     );
 }
 
@@ -60,7 +60,12 @@ fn every_command_has_a_description_and_every_flag_a_help_text() {
     fn check(command: &Command) {
         assert!(command.get_about().is_some(), "{}", command.get_name());
         for arg in command.get_arguments() {
-            assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            assert!(
+                arg.get_help().is_some(),
+                "{} {}",
+                command.get_name(),
+                arg.get_id()
+            );
         }
         command.get_subcommands().for_each(check);
     }
@@ -72,9 +77,17 @@ fn every_command_has_a_description_and_every_flag_a_help_text() {
 #[test]
 fn every_flag_has_an_environment_variable() {
     fn check(command: &Command) {
-        for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
+        for arg in command
+            .get_arguments()
+            .filter(|arg| arg.get_long().is_some())
+        {
             let is_for_people = matches!(arg.get_id().as_str(), "help" | "version");
-            assert!(is_for_people || arg.get_env().is_some(), "{} {}", command.get_name(), arg.get_id());
+            assert!(
+                is_for_people || arg.get_env().is_some(),
+                "{} {}",
+                command.get_name(),
+                arg.get_id()
+            );
         }
         command.get_subcommands().for_each(check);
     }

@@ -82,7 +82,11 @@ impl Parser {
         if event.is_empty() {
             "message".clone_into(&mut event);
         }
-        Some(Message { event, data, id: self.id.clone() })
+        Some(Message {
+            event,
+            data,
+            id: self.id.clone(),
+        })
     }
 }
 

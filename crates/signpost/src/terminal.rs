@@ -3,7 +3,7 @@
 //!
 //! Does not judge meaning, and leaves letters of every script as they are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// Whether a terminal could act on the character, or a reader be misled by it.
 fn is_hostile(c: char) -> bool {
@@ -27,8 +27,15 @@ fn escape(text: &str, keep: fn(char) -> bool) -> Cow<'_, str> {
             '\n' => clean.push_str("\\n"),
             '\r' => clean.push_str("\\r"),
             '\t' => clean.push_str("\\t"),
-            c if u32::from(c) < 0x80 => clean.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => clean.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c => {
+                let code = u32::from(c);
+                let written = if code < 0x80 {
+                    write!(clean, "\\x{code:02x}")
+                } else {
+                    write!(clean, "\\u{{{code:x}}}")
+                };
+                written.expect("writing to a String cannot fail");
+            }
         }
     }
     Cow::Owned(clean)

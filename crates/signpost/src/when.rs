@@ -29,8 +29,10 @@ pub fn span(text: &str) -> Result<Duration, String> {
         let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
         rest = &rest[digits..];
         let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (_, unit_ms) =
-            UNITS.iter().find(|(name, _)| *name == &rest[..letters]).ok_or_else(bad)?;
+        let (_, unit_ms) = UNITS
+            .iter()
+            .find(|(name, _)| *name == &rest[..letters])
+            .ok_or_else(bad)?;
         rest = &rest[letters..];
         total_ms = number
             .checked_mul(*unit_ms)
@@ -104,7 +106,16 @@ mod tests {
         assert_eq!(span("1h30m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(span("2d"), Ok(Duration::from_secs(172_800)));
-        for text in ["", "5", "h", "5 apples", "99999999999w", "-1h", "1.5h", "1ħ"] {
+        for text in [
+            "",
+            "5",
+            "h",
+            "5 apples",
+            "99999999999w",
+            "-1h",
+            "1.5h",
+            "1ħ",
+        ] {
             assert!(span(text).is_err(), "{text}");
         }
     }
@@ -115,7 +126,10 @@ mod tests {
         let read = |text: &str| When::parse(text).unwrap().instant(now).to_string();
         assert_eq!(read("2h"), "2026-01-31T10:00:00.000Z");
         assert_eq!(read("2026-01-30"), "2026-01-30T00:00:00.000Z");
-        assert_eq!(read("2026-01-30T01:00:00+01:00"), "2026-01-30T00:00:00.000Z");
+        assert_eq!(
+            read("2026-01-30T01:00:00+01:00"),
+            "2026-01-30T00:00:00.000Z"
+        );
         assert_eq!(read("1769860800000"), "2026-01-31T12:00:00.000Z");
         assert!(When::parse("yesterday").is_err());
     }
@@ -124,6 +138,9 @@ mod tests {
     fn spans_print_in_fitting_units() {
         let shown = [3, 850, 4_200, 200_000, 7_260_000, 200_000_000]
             .map(|ms| show(Duration::from_millis(ms)));
-        assert_eq!(shown, ["3 ms", "850 ms", "4.2 s", "3 m 20 s", "2 h 1 m", "2 d 7 h"]);
+        assert_eq!(
+            shown,
+            ["3 ms", "850 ms", "4.2 s", "3 m 20 s", "2 h 1 m", "2 d 7 h"]
+        );
     }
 }

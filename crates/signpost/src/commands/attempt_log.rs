@@ -4,11 +4,13 @@
 
 use std::fmt::Write as _;
 
+use anstyle::Style;
+use comfy_table::{Cell, Color};
 use serde_json::Value;
 
-use super::deliveries::duration_us;
+use super::deliveries::took;
 use crate::{
-    output::{BAD, BOLD, DIM, GOOD, show, styled, text},
+    output::{self, BAD, BOLD, DIM, GOOD, show, styled, text},
     terminal,
 };
 
@@ -27,7 +29,11 @@ pub fn render(attempt: &Value) -> String {
     if let Some(body) = text(attempt, "responseBody").filter(|body| !body.is_empty()) {
         let _ = write!(log, "\n{}", indented(body));
         if attempt.get("responseTruncated") == Some(&Value::Bool(true)) {
-            let _ = write!(log, "\n  {}", styled(DIM, "(the rest of the answer was not kept)"));
+            let _ = write!(
+                log,
+                "\n  {}",
+                styled(DIM, "(the rest of the answer was not kept)")
+            );
         }
     }
     log
@@ -35,17 +41,21 @@ pub fn render(attempt: &Value) -> String {
 
 fn headline(attempt: &Value) -> String {
     let number = show(attempt, "number");
-    let duration = attempt.get("durationUs").and_then(Value::as_u64).map(duration_us).unwrap_or_default();
     let mut line = format!(
-        "{} {} {}  {}  {duration}",
+        "{} {} {}  {}  {}",
         styled(BOLD, "attempt"),
         styled(BOLD, number),
         outcome(attempt),
         show(attempt, "startedAt"),
+        took(attempt),
     );
     let _ = write!(line, "\n  POST {}", show(attempt, "url"));
     if text(attempt, "peer").is_some() {
-        let _ = write!(line, " {}", styled(DIM, format_args!("({})", show(attempt, "peer"))));
+        let _ = write!(
+            line,
+            " {}",
+            styled(DIM, format_args!("({})", show(attempt, "peer")))
+        );
     }
     if let Some(message) = text(attempt, "errorMessage") {
         let _ = write!(line, "\n  {}", terminal::line(message));
@@ -55,35 +65,36 @@ fn headline(attempt: &Value) -> String {
 
 /// The status, or why there is none, in its colour.
 pub fn outcome(attempt: &Value) -> String {
-    match (attempt.get("status").and_then(Value::as_u64), text(attempt, "error")) {
-        (Some(status @ 200..=299), _) => styled(GOOD, format_args!("✓ {status}")),
-        (Some(status), _) => styled(BAD, format_args!("✗ {status}")),
-        (None, Some(error)) => styled(BAD, format_args!("✗ {}", terminal::line(error))),
-        (None, None) => styled(DIM, "…"),
+    let (text, style, _) = told(attempt);
+    styled(style, text)
+}
+
+/// The same as a table's cell.
+pub fn outcome_cell(attempt: &Value) -> Cell {
+    let (text, _, color) = told(attempt);
+    output::cell(&text, Some(color))
+}
+
+fn told(attempt: &Value) -> (String, Style, Color) {
+    match (
+        attempt.get("status").and_then(Value::as_u64),
+        text(attempt, "error"),
+    ) {
+        (Some(status @ 200..=299), _) => (format!("✓ {status}"), GOOD, Color::Green),
+        (Some(status), _) => (format!("✗ {status}"), BAD, Color::Red),
+        (None, Some(error)) => (format!("✗ {}", terminal::line(error)), BAD, Color::Red),
+        (None, None) => ("…".to_owned(), DIM, Color::DarkGrey),
     }
 }
 
-/// Header lines, whether the server gives them as lines, as pairs, or as an object.
+/// The headers of one side, as lines.
 fn headers(attempt: &Value, field: &str) -> Vec<String> {
-    let pair = |name: &str, value: &Value| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        terminal::line(&format!("{name}: {value}")).into_owned()
-    };
-    match attempt.get(field) {
-        Some(Value::String(lines)) => {
-            lines.lines().map(|line| terminal::line(line).into_owned()).collect()
-        }
-        Some(Value::Object(fields)) => fields.iter().map(|(name, value)| pair(name, value)).collect(),
-        Some(Value::Array(pairs)) => pairs
-            .iter()
-            .filter_map(|entry| {
-                let name = text(entry, "name").or_else(|| text(entry, "0"))?;
-                let value = entry.get("value").or_else(|| entry.get(1))?;
-                Some(pair(name, value))
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
+    let pairs = attempt.get(field).and_then(Value::as_array);
+    let lines = pairs.into_iter().flatten().filter_map(|pair| {
+        let line = format!("{}: {}", text(pair, "name")?, text(pair, "value")?);
+        Some(terminal::line(&line).into_owned())
+    });
+    lines.collect()
 }
 
 /// A body, indented, shortened, and with nothing that a terminal acts on.
@@ -113,10 +124,13 @@ mod tests {
     #[test]
     fn an_attempt_shows_both_sides_of_the_exchange() {
         let attempt = json!({
-            "number": 2, "startedAt": "2026-01-31T12:00:00.000Z", "durationUs": 12_345,
+            "number": 2, "startedAt": "2026-01-31T12:00:00.000Z", "durationMs": 12.345,
             "url": "https://example.com/hook", "status": 500, "peer": "192.0.2.1:443",
-            "requestHeaders": "content-type: application/json\nwebhook-id: evt_1",
-            "responseHeaders": "content-type: text/plain",
+            "requestHeaders": [
+                {"name": "content-type", "value": "application/json"},
+                {"name": "webhook-id", "value": "evt_1"},
+            ],
+            "responseHeaders": [{"name": "content-type", "value": "text/plain"}],
             "responseBody": "oh no\u{1b}[31m\nsecond line",
         });
         insta::assert_snapshot!(plain(&render(&attempt)), @r"
@@ -133,7 +147,7 @@ mod tests {
     #[test]
     fn an_attempt_without_an_answer_says_why() {
         let attempt = json!({
-            "number": 1, "startedAt": "2026-01-31T12:00:00.000Z", "durationUs": 900,
+            "number": 1, "startedAt": "2026-01-31T12:00:00.000Z", "durationMs": 0.9,
             "url": "https://example.com/hook", "error": "dns",
             "errorMessage": "no such host\u{7}",
         });

@@ -9,12 +9,18 @@ pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8000";
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// The server's address [default: http://127.0.0.1:8000]
+    /// The server's address [default: `http://127.0.0.1:8000`]
     #[arg(long, global = true, env = "SIGNPOST_URL", value_name = "URL")]
     pub server: Option<String>,
 
     /// An API key (`sp_…`) or a token of `signpost token`; a server in local mode needs none
-    #[arg(long, global = true, env = "SIGNPOST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        global = true,
+        env = "SIGNPOST_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub token: Option<String>,
 }
 

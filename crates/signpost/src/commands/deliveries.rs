@@ -17,7 +17,7 @@ use crate::{
     client::Client,
     edge,
     output::{self, GOOD, Out, cell, show, styled, text},
-    when::When,
+    when::{self, When},
 };
 
 /// List deliveries, read the log of one's attempts, retry one
@@ -106,7 +106,14 @@ pub async fn run(args: DeliveriesArgs, out: Out) -> Result<ExitCode> {
     let client = Client::new(&args.connection)?;
     match args.command {
         DeliveriesCommand::List(args) => {
-            list(&client, "/api/v1/deliveries", args.webhook.as_deref(), &args.filter, out).await?;
+            list(
+                &client,
+                "/api/v1/deliveries",
+                args.webhook.as_deref(),
+                &args.filter,
+                out,
+            )
+            .await?;
         }
         DeliveriesCommand::Show(args) => show_one(&client, &args.id, out).await?,
         DeliveriesCommand::Retry(args) => retry(&client, &args.id, out).await?,
@@ -122,10 +129,12 @@ pub async fn list(
     filter: &FilterArgs,
     out: Out,
 ) -> Result<()> {
-    let since = filter.since.map(|when| when.instant(edge::now()).to_string());
+    let since = filter
+        .since
+        .map(|when| when.instant(edge::now()).to_string());
     let query: Vec<(&str, &str)> = [
-        ("webhook", webhook),
-        ("event", filter.event.as_deref()),
+        ("webhookId", webhook),
+        ("eventId", filter.event.as_deref()),
         ("state", filter.state.map(State::as_str)),
         ("since", since.as_deref()),
     ]
@@ -136,23 +145,25 @@ pub async fn list(
     if out.is_json() {
         return out.document(&listing);
     }
-    out.table(&rows(&listing.data), "no such deliveries")?;
+    out.table(rows(&listing.data), "no such deliveries")?;
     more(listing.next_cursor.as_deref(), out);
     Ok(())
 }
 
 /// Deliveries as a table.
 pub fn rows(deliveries: &[Value]) -> Table {
-    let mut table =
-        output::table(["DELIVERY", "STATE", "ATTEMPTS", "LAST", "EVENT", "EVENT ID", "WEBHOOK", "CREATED"]);
+    let mut table = output::table([
+        "DELIVERY", "STATE", "ATTEMPTS", "LAST", "EVENT", "EVENT ID", "WEBHOOK", "CREATED",
+    ]);
     for delivery in deliveries {
         let state = text(delivery, "state").unwrap_or_default();
         let color = state_color(state);
-        let last = text(delivery, "lastError").map_or_else(|| show(delivery, "lastStatus"), str::to_owned);
+        let last =
+            text(delivery, "lastError").map_or_else(|| show(delivery, "lastStatus"), str::to_owned);
         table.add_row(vec![
             cell(&show(delivery, "id"), None),
             cell(state, color),
-            cell(&show(delivery, "attempts"), None),
+            cell(&show(delivery, "attemptCount"), None),
             cell(&last, None),
             cell(&show(delivery, "event"), None),
             cell(&show(delivery, "eventId"), None),
@@ -174,15 +185,32 @@ pub fn state_color(state: &str) -> Option<Color> {
 }
 
 async fn show_one(client: &Client, id: &str, out: Out) -> Result<()> {
-    let delivery = client.get(&format!("/api/v1/deliveries/{}", path_part(id)), &[]).await?;
+    let delivery = client
+        .get(&format!("/api/v1/deliveries/{}", path_part(id)), &[])
+        .await?;
     if out.is_json() {
         return out.document(&delivery);
     }
     let fields = [
-        "id", "state", "event", "eventId", "webhookId", "createdAt", "nextAttemptAt", "finishedAt",
+        "id",
+        "state",
+        "event",
+        "eventId",
+        "webhookId",
+        "createdAt",
+        "nextAttemptAt",
+        "finishedAt",
     ];
-    out.table(&output::card(fields.map(|field| (field, show(&delivery, field)))), "")?;
-    for attempt in delivery.get("attempts").and_then(Value::as_array).into_iter().flatten() {
+    out.table(
+        output::card(fields.map(|field| (field, show(&delivery, field)))),
+        "",
+    )?;
+    for attempt in delivery
+        .get("attempts")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         out.line("")?;
         out.line(attempt_log::render(attempt))?;
     }
@@ -195,15 +223,17 @@ async fn retry(client: &Client, id: &str, out: Out) -> Result<()> {
     if out.is_json() {
         return out.document(&answer.body);
     }
-    out.line(format_args!("{} it is sent again now; see: signpost deliveries show {id}", styled(GOOD, "✓")))
+    out.line(format_args!(
+        "{} it is sent again now; see: signpost deliveries show {id}",
+        styled(GOOD, "✓")
+    ))
 }
 
-/// A duration given in microseconds, as people read it.
-pub fn duration_us(us: u64) -> String {
-    if us < 10_000 {
-        // Thousandths are exact for such small numbers.
-        format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
-    } else {
-        crate::when::show(Duration::from_micros(us))
+/// How long an attempt took, as people read it.
+pub fn took(attempt: &Value) -> String {
+    match attempt.get("durationMs").and_then(Value::as_f64) {
+        None => String::new(),
+        Some(ms) if ms < 10.0 => format!("{ms:.1} ms"),
+        Some(ms) => when::show(Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or_default()),
     }
 }

@@ -91,16 +91,27 @@ async fn demo(args: DemoArgs, out: Out) -> Result<ExitCode> {
         Some(port) => (port, false),
         None => free_port(),
     };
-    let config = ServerConfig { port, data_dir: folder.path(), ..ServerConfig::default() };
+    let config = ServerConfig {
+        port,
+        data_dir: folder.path(),
+        ..ServerConfig::default()
+    };
     let running = serve::start(config).await?;
     let url = format!("http://{}", running.address());
     if !out.is_json() {
         introduce(&url, &folder, is_other, out)?;
     }
-    let connection = Connection { server: Some(url.clone()), token: None };
+    let connection = Connection {
+        server: Some(url.clone()),
+        token: None,
+    };
     let client = Client::new(&connection)?;
     let receiver = Receiver::start().await?;
-    let story = Story { client: &client, receiver: &receiver, out };
+    let story = Story {
+        client: &client,
+        receiver: &receiver,
+        out,
+    };
     let told = tokio::select! {
         told = story.tell() => told,
         () = stop.wait() => {
@@ -144,20 +155,37 @@ fn free_port() -> (u16, bool) {
 }
 
 fn introduce(url: &str, folder: &Folder, is_other: bool, out: Out) -> Result<()> {
-    out.line(format_args!("{} Signpost is ready at {}", styled(GOOD, "●"), styled(BOLD, url)))?;
+    out.line(format_args!(
+        "{} Signpost is ready at {}",
+        styled(GOOD, "●"),
+        styled(BOLD, url)
+    ))?;
     if is_other {
-        out.line(styled(DIM, format_args!("  (port {PORT} is taken by another program)")))?;
+        out.line(styled(
+            DIM,
+            format_args!("  (port {PORT} is taken by another program)"),
+        ))?;
     }
     let fate = match folder {
         Folder::Kept(_) => "kept",
         Folder::Temporary(_) => "temporary: removed when the demo ends",
     };
-    out.line(styled(DIM, format_args!("  data in {} ({fate})", folder.path().display())))
+    out.line(styled(
+        DIM,
+        format_args!("  data in {} ({fate})", folder.path().display()),
+    ))
 }
 
 fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
-    let server = if url.ends_with(":8000") { String::new() } else { format!(" --server {url}") };
-    out.line(format_args!("\nThe server is still up at {}, and so is the receiver. In another terminal, try:", styled(BOLD, url)))?;
+    let server = if url.ends_with(":8000") {
+        String::new()
+    } else {
+        format!(" --server {url}")
+    };
+    out.line(format_args!(
+        "\nThe server is still up at {}, and so is the receiver. In another terminal, try:",
+        styled(BOLD, url)
+    ))?;
     for line in [
         format!("signpost events send workflow.completed -d '{{\"workflowId\":\"w2\"}}'{server}"),
         format!("signpost logs --follow{server}"),
@@ -166,5 +194,8 @@ fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
     ] {
         out.line(format_args!("  {line}"))?;
     }
-    out.line(format_args!("or open {}. Ctrl-C ends the demo.", styled(BOLD, format_args!("{url}/dashboard"))))
+    out.line(format_args!(
+        "or open {}. Ctrl-C ends the demo.",
+        styled(BOLD, format_args!("{url}/dashboard"))
+    ))
 }

@@ -37,7 +37,12 @@ pub struct DoctorArgs {
     data_dir: DataDir,
 
     /// The address on which `serve` is to listen
-    #[arg(long, env = "SIGNPOST_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "SIGNPOST_HOST",
+        default_value = "127.0.0.1",
+        value_name = "ADDRESS"
+    )]
     host: String,
 
     /// The port on which `serve` is to listen
@@ -111,7 +116,11 @@ pub async fn run(args: DoctorArgs, out: Out) -> Result<ExitCode> {
     }
     all.push(checks::tls_roots());
     print(&all, out)?;
-    let worst = all.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
+    let worst = all
+        .iter()
+        .map(|check| check.verdict)
+        .max()
+        .unwrap_or(Verdict::Ok);
     Ok(cli::done(worst < Verdict::Fail))
 }
 
@@ -141,5 +150,5 @@ fn print(all: &[Check], out: Out) -> Result<()> {
             comfy_table::Cell::new(found),
         ]);
     }
-    out.table(&table, "")
+    out.table(table, "")
 }

@@ -46,7 +46,12 @@ struct CreateArgs {
     name: String,
 
     /// What it says
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
     description: String,
 
     /// A JSON Schema for its data (JSON, @file, or -)
@@ -93,17 +98,16 @@ async fn list(client: &Client, out: Out) -> Result<()> {
     if out.is_json() {
         return out.document(&listing);
     }
-    let mut table = output::table(["NAME", "KIND", "DESCRIPTION"]);
+    let mut table = output::table(["NAME", "GROUP", "DESCRIPTION"]);
     for event_type in &listing.data {
-        let kind = if event_type.get("custom") == Some(&Value::Bool(true)) { "own" } else { "built in" };
         let name = show(event_type, "name");
         table.add_row(vec![
             cell(&name, None),
-            cell(kind, None),
+            cell(&show(event_type, "group"), None),
             cell(&show(event_type, "description"), None),
         ]);
     }
-    out.table(&table, "no event types")
+    out.table(table, "no event types")
 }
 
 async fn create(client: &Client, args: &CreateArgs, out: Out) -> Result<()> {
@@ -118,24 +122,39 @@ async fn create(client: &Client, args: &CreateArgs, out: Out) -> Result<()> {
     }
     body.insert("enforce".to_owned(), args.enforce.into());
     let body = Value::Object(body).to_string();
-    let answer = client.send(Method::POST, "/api/v1/event-types", Some(body)).await?;
+    let answer = client
+        .send(Method::POST, "/api/v1/event-types", Some(body))
+        .await?;
     if out.is_json() {
         return out.document(&answer.body);
     }
-    out.line(format_args!("{} {} registered", styled(GOOD, "✓"), terminal::line(&args.name)))
+    out.line(format_args!(
+        "{} {} registered",
+        styled(GOOD, "✓"),
+        terminal::line(&args.name)
+    ))
 }
 
 async fn show_one(client: &Client, name: &str, out: Out) -> Result<()> {
-    let event_type = client.get(&format!("/api/v1/event-types/{}", path_part(name)), &[]).await?;
+    let event_type = client
+        .get(&format!("/api/v1/event-types/{}", path_part(name)), &[])
+        .await?;
     if out.is_json() {
         return out.document(&event_type);
     }
-    let fields = ["name", "description", "enforce", "createdAt"];
-    out.table(&output::card(fields.map(|field| (field, show(&event_type, field)))), "")?;
+    let fields = ["name", "group", "description", "enforce"];
+    out.table(
+        output::card(fields.map(|field| (field, show(&event_type, field)))),
+        "",
+    )?;
     for part in ["schema", "example"] {
         if let Some(value) = event_type.get(part).filter(|value| !value.is_null()) {
             let json = serde_json::to_string_pretty(value)?;
-            out.line(format_args!("\n{}\n{}", styled(DIM, part), terminal::block(&json)))?;
+            out.line(format_args!(
+                "\n{}\n{}",
+                styled(DIM, part),
+                terminal::block(&json)
+            ))?;
         }
     }
     Ok(())
@@ -146,7 +165,15 @@ async fn delete(client: &Client, name: &str, out: Out) -> Result<()> {
     let answer = client.send(Method::DELETE, &path, None).await?;
     if out.is_json() {
         let gone = json!({ "name": name, "deleted": true });
-        return out.document(if answer.body.is_null() { &gone } else { &answer.body });
+        return out.document(if answer.body.is_null() {
+            &gone
+        } else {
+            &answer.body
+        });
     }
-    out.line(format_args!("{} {} removed", styled(GOOD, "✓"), terminal::line(name)))
+    out.line(format_args!(
+        "{} {} removed",
+        styled(GOOD, "✓"),
+        terminal::line(name)
+    ))
 }

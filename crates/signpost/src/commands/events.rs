@@ -1,13 +1,13 @@
 //! `signpost events`: publish events, and look at those that were.
 
-use std::{process::ExitCode, time::Instant};
+use std::{fmt::Write as _, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, StatusCode};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{connection::Connection, deliveries, input};
 use crate::{
@@ -153,15 +153,39 @@ async fn send(client: &Client, args: SendArgs, out: Out) -> Result<()> {
     let id = styled(output::BOLD, show(&answer.body, "id"));
     let event = terminal::line(&args.event);
     if answer.status == StatusCode::OK {
-        return out.line(format_args!("{id} was published before: nothing is sent twice"));
+        return out.line(format_args!(
+            "{id} was published before: nothing is sent twice"
+        ));
     }
-    out.line(format_args!("{} {id} {event} accepted", styled(GOOD, "✓")))?;
-    out.note(styled(DIM, format_args!("  its deliveries: signpost deliveries list --event {}", show(&answer.body, "id"))));
+    let deliveries = match answer.body.get("deliveries").and_then(Value::as_u64) {
+        Some(0) => "no webhook subscribes to it".to_owned(),
+        Some(1) => "1 delivery is on its way".to_owned(),
+        Some(count) => format!("{count} deliveries are on their way"),
+        None => String::new(),
+    };
+    out.line(format_args!(
+        "{} {id} {event} accepted; {deliveries}",
+        styled(GOOD, "✓")
+    ))?;
+    for warning in answer
+        .body
+        .get("warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        out.note(format_args!(
+            "  note: {}",
+            terminal::line(warning.as_str().unwrap_or_default())
+        ));
+    }
     Ok(())
 }
 
 async fn publish_once(client: &Client, body: String) -> Result<Answer> {
-    client.send(Method::POST, "/api/v1/events", Some(body)).await
+    client
+        .send(Method::POST, "/api/v1/events", Some(body))
+        .await
 }
 
 async fn send_many(client: &Client, body: &str, count: u64, out: Out) -> Result<()> {
@@ -183,7 +207,10 @@ async fn send_many(client: &Client, body: &str, count: u64, out: Out) -> Result<
     if out.is_json() {
         return out.document(&serde_json::json!({ "accepted": sent, "seconds": seconds }));
     }
-    out.line(format_args!("{} {sent} events accepted in {seconds:.1} s", styled(GOOD, "✓")))
+    out.line(format_args!(
+        "{} {sent} events accepted in {seconds:.1} s",
+        styled(GOOD, "✓")
+    ))
 }
 
 async fn list(client: &Client, args: ListArgs, out: Out) -> Result<()> {
@@ -198,7 +225,9 @@ async fn list(client: &Client, args: ListArgs, out: Out) -> Result<()> {
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
     .collect();
-    let listing = client.list("/api/v1/events", &query, args.limit as usize).await?;
+    let listing = client
+        .list("/api/v1/events", &query, args.limit as usize)
+        .await?;
     if out.is_json() {
         return out.document(&listing);
     }
@@ -206,7 +235,7 @@ async fn list(client: &Client, args: ListArgs, out: Out) -> Result<()> {
     for event in &listing.data {
         table.add_row(["id", "event", "timestamp"].map(|field| show(event, field)));
     }
-    out.table(&table, "no events yet: signpost events send TYPE -d JSON")?;
+    out.table(table, "no events yet: signpost events send TYPE -d JSON")?;
     more(listing.next_cursor.as_deref(), out);
     Ok(())
 }
@@ -225,14 +254,22 @@ async fn show_one(client: &Client, id: &str, out: Out) -> Result<()> {
         return out.document(&event);
     }
     let fields = ["id", "event", "timestamp", "acceptedAt"];
-    out.table(&output::card(fields.map(|field| (field, show(&event, field)))), "")?;
+    out.table(
+        output::card(fields.map(|field| (field, show(&event, field)))),
+        "",
+    )?;
     if let Some(data) = event.get("data") {
         let data = serde_json::to_string_pretty(data)?;
         out.line(format_args!("\n{}", terminal::block(&data)))?;
     }
-    let listing = client.list("/api/v1/deliveries", &[("event", id)], 100).await?;
+    let listing = client
+        .list("/api/v1/deliveries", &[("eventId", id)], 100)
+        .await?;
     out.line("")?;
-    out.table(&deliveries::rows(&listing.data), "no webhook subscribes to it: there are no deliveries")
+    out.table(
+        deliveries::rows(&listing.data),
+        "no webhook subscribes to it: there are no deliveries",
+    )
 }
 
 /// `text` as one segment of a path.
@@ -242,7 +279,7 @@ pub fn path_part(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~:+=".contains(&byte) {
             part.push(char::from(byte));
         } else {
-            part.push_str(&format!("%{byte:02X}"));
+            write!(part, "%{byte:02X}").expect("writing to a String cannot fail");
         }
     }
     part

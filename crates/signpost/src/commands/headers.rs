@@ -15,17 +15,26 @@ impl Headers {
     /// # Errors
     /// If one has no colon, or a character that no header may have.
     pub fn parse(lines: &[String]) -> Result<Self> {
-        lines.iter().map(|line| parse_line(line)).collect::<Result<_>>().map(Self)
+        lines
+            .iter()
+            .map(|line| parse_line(line))
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     /// The first value of a header; `name` in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

@@ -23,8 +23,11 @@ pub fn bytes(argument: &str) -> Result<Vec<u8>> {
     }
     match argument.strip_prefix('@') {
         Some(path) => {
-            let file = File::open(path)
-                .map_err(|error| Problem::failed("failed to open the file").at(path).because(error))?;
+            let file = File::open(path).map_err(|error| {
+                Problem::failed("failed to open the file")
+                    .at(path)
+                    .because(error)
+            })?;
             capped(file, path)
         }
         None => Ok(argument.as_bytes().to_vec()),
@@ -46,7 +49,7 @@ fn capped(source: impl Read, name: &str) -> Result<Vec<u8>> {
 /// The JSON document that `argument` means, digit for digit as it was written.
 ///
 /// # Errors
-/// As for [`bytes`], and if it is not JSON.
+/// As for [`bytes()`], and if it is not JSON.
 pub fn json(argument: &str) -> Result<Box<RawValue>> {
     let bytes = bytes(argument)?;
     serde_json::from_slice(&bytes).map_err(|error| {
@@ -56,9 +59,15 @@ pub fn json(argument: &str) -> Result<Box<RawValue>> {
             _ => "the argument",
         };
         Problem::misuse("that is not JSON")
-            .at(format!("{place}, line {} column {}", error.line(), error.column()))
+            .at(format!(
+                "{place}, line {} column {}",
+                error.line(),
+                error.column()
+            ))
             .detail(error.to_string())
-            .advice("quote it for the shell, as in -d '{\"a\": 1}', or read a file with -d @file.json")
+            .advice(
+                "quote it for the shell, as in -d '{\"a\": 1}', or read a file with -d @file.json",
+            )
             .into()
     })
 }
@@ -66,7 +75,7 @@ pub fn json(argument: &str) -> Result<Box<RawValue>> {
 /// A line of text that `argument` means, such as a secret: without the line end of a file.
 ///
 /// # Errors
-/// As for [`bytes`], and if it is not UTF-8.
+/// As for [`bytes()`], and if it is not UTF-8.
 pub fn text(argument: &str) -> Result<String> {
     let text = String::from_utf8(bytes(argument)?)
         .map_err(|_| Problem::failed("it is not UTF-8 text").at(argument))?;
@@ -82,7 +91,8 @@ mod tests {
     #[test]
     fn an_argument_is_itself_or_a_file() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"{\"n\": 10000000000000000000001}\n").unwrap();
+        file.write_all(b"{\"n\": 10000000000000000000001}\n")
+            .unwrap();
         let at = format!("@{}", file.path().display());
         assert_eq!(json(&at).unwrap().get(), "{\"n\": 10000000000000000000001}");
         assert_eq!(text(&at).unwrap(), "{\"n\": 10000000000000000000001}");

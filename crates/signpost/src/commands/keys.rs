@@ -47,7 +47,13 @@ struct CreateArgs {
     name: String,
 
     /// What it may do, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "events:write", value_name = "SCOPES")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "events:write",
+        value_name = "SCOPES"
+    )]
     scopes: Vec<KeyScope>,
 
     /// When it stops working: a span from now [default: never]
@@ -115,7 +121,7 @@ async fn list(client: &Client, out: Out) -> Result<()> {
             cell(state, Some(color)),
         ]);
     }
-    out.table(&table, "no keys yet: signpost keys create NAME")
+    out.table(table, "no keys yet: signpost keys create NAME")
 }
 
 fn state(key: &Value) -> (&'static str, Color) {
@@ -136,14 +142,23 @@ async fn create(client: &Client, args: &CreateArgs, out: Out) -> Result<()> {
     if let Some(span) = args.expires_in {
         body["expiresAt"] = json!(edge::now() + span);
     }
-    let answer = client.send(Method::POST, "/api/v1/keys", Some(body.to_string())).await?;
+    let answer = client
+        .send(Method::POST, "/api/v1/keys", Some(body.to_string()))
+        .await?;
     if out.is_json() {
         return out.document(&answer.body);
     }
     let key = text(&answer.body, "key").unwrap_or_default();
-    out.line(format_args!("{} {} created", styled(GOOD, "✓"), show(&answer.body, "id")))?;
+    out.line(format_args!(
+        "{} {} created",
+        styled(GOOD, "✓"),
+        show(&answer.body, "id")
+    ))?;
     out.line(format_args!("\nkey  {}", styled(BOLD, terminal::line(key))))?;
-    out.line(styled(DIM, "     Shown this once. Use it with --token or SIGNPOST_TOKEN."))
+    out.line(styled(
+        DIM,
+        "     Shown this once. Use it with --token or SIGNPOST_TOKEN.",
+    ))
 }
 
 async fn revoke(client: &Client, id: &str, out: Out) -> Result<()> {
@@ -151,7 +166,15 @@ async fn revoke(client: &Client, id: &str, out: Out) -> Result<()> {
     let answer = client.send(Method::DELETE, &path, None).await?;
     if out.is_json() {
         let gone = json!({ "id": id, "revoked": true });
-        return out.document(if answer.body.is_null() { &gone } else { &answer.body });
+        return out.document(if answer.body.is_null() {
+            &gone
+        } else {
+            &answer.body
+        });
     }
-    out.line(format_args!("{} {} revoked", styled(GOOD, "✓"), terminal::line(id)))
+    out.line(format_args!(
+        "{} {} revoked",
+        styled(GOOD, "✓"),
+        terminal::line(id)
+    ))
 }

@@ -47,7 +47,13 @@ pub struct ListenArgs {
     connection: Connection,
 
     /// Only these events, separated by commas: exact types, `prefix.*`, or `*`
-    #[arg(short, long, default_value = "*", value_name = "TYPES", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        default_value = "*",
+        value_name = "TYPES",
+        value_delimiter = ','
+    )]
     events: Vec<String>,
 
     /// Which bodies and headers: default, agent-factory, orchestration or cloudevents
@@ -81,11 +87,23 @@ struct Ready {
 /// Runs `signpost listen`. Exit code 1 if a signature was wrong.
 pub async fn run(args: ListenArgs, out: Out) -> Result<ExitCode> {
     let client = Client::new(&args.connection)?;
-    let forward = args.forward_to.as_deref().map(|url| receiver(url, client.egress())).transpose()?;
+    let forward = args
+        .forward_to
+        .as_deref()
+        .map(|url| receiver(url, client.egress()))
+        .transpose()?;
     let events = args.events.join(",");
-    let query = [("events", events.as_str()), ("format", args.format.as_str())];
+    let query = [
+        ("events", events.as_str()),
+        ("format", args.format.as_str()),
+    ];
     let mut follow = client.follow("/api/v1/listen", &query).await?;
-    let mut listener = Listener { out, secret: None, forward, egress: client.egress().clone() };
+    let mut listener = Listener {
+        out,
+        secret: None,
+        forward,
+        egress: client.egress().clone(),
+    };
     let (mut seen, mut well) = (0, true);
     while args.max.is_none_or(|max| seen < max) {
         let next = tokio::select! {
@@ -99,7 +117,10 @@ pub async fn run(args: ListenArgs, out: Out) -> Result<ExitCode> {
                     well &= genuine;
                 }
             }
-            Followed::Lost(why) => out.note(styled(BAD, format_args!("connection lost ({why}); connecting again…"))),
+            Followed::Lost(why) => out.note(styled(
+                BAD,
+                format_args!("connection lost ({why}); connecting again…"),
+            )),
             Followed::Back => out.note(styled(DIM, "connected again")),
         }
     }
@@ -108,7 +129,10 @@ pub async fn run(args: ListenArgs, out: Out) -> Result<ExitCode> {
 
 fn receiver(url: &str, egress: &Egress) -> Result<Target> {
     Target::parse(url, egress.policy()).map_err(|error| {
-        Problem::misuse("that is no URL to forward to").at(url).detail(error.to_string()).into()
+        Problem::misuse("that is no URL to forward to")
+            .at(url)
+            .detail(error.to_string())
+            .into()
     })
 }
 
@@ -127,10 +151,14 @@ impl Listener {
                 let ready: Ready = serde_json::from_str(&message.data)?;
                 self.secret = Some(Secret::parse(&ready.secret)?);
                 if self.out.is_json() {
-                    self.out.record(&json!({ "ready": { "secret": ready.secret } }))?;
+                    self.out
+                        .record(&json!({ "ready": { "secret": ready.secret } }))?;
                 } else {
                     let secret = terminal::line(&ready.secret);
-                    self.out.line(format_args!("listening; signed with {}", styled(BOLD, secret)))?;
+                    self.out.line(format_args!(
+                        "listening; signed with {}",
+                        styled(BOLD, secret)
+                    ))?;
                 }
                 Ok(None)
             }
@@ -179,16 +207,27 @@ impl Listener {
             Ok(()) => styled(GOOD, "✓ signature"),
             Err(why) => styled(BAD, format_args!("✗ signature: {why}")),
         };
-        let (event, id) = (terminal::line(&delivery.event), terminal::line(&delivery.id));
-        self.out.line(format_args!("\n{} {id}  {mark}", styled(BOLD, event)))?;
+        let (event, id) = (
+            terminal::line(&delivery.event),
+            terminal::line(&delivery.id),
+        );
+        self.out
+            .line(format_args!("\n{} {id}  {mark}", styled(BOLD, event)))?;
         for (name, value) in headers.iter() {
-            self.out.line(format_args!("  {}", styled(DIM, terminal::line(&format!("{name}: {value}")))))?;
+            self.out.line(format_args!(
+                "  {}",
+                styled(DIM, terminal::line(&format!("{name}: {value}")))
+            ))?;
         }
         self.out.line(attempt_log::indented(&delivery.body))?;
         match forwarded {
-            Some(Ok(status @ 200..=299)) => self.out.line(styled(GOOD, format_args!("  → {status}"))),
+            Some(Ok(status @ 200..=299)) => {
+                self.out.line(styled(GOOD, format_args!("  → {status}")))
+            }
             Some(Ok(status)) => self.out.line(styled(BAD, format_args!("  → {status}"))),
-            Some(Err(why)) => self.out.line(styled(BAD, format_args!("  → {}", terminal::line(&why)))),
+            Some(Err(why)) => self
+                .out
+                .line(styled(BAD, format_args!("  → {}", terminal::line(&why)))),
             None => Ok(()),
         }
     }
@@ -209,11 +248,22 @@ pub fn verify(
         signature: header("webhook-signature")?,
     };
     let secrets = std::slice::from_ref(secret);
-    verify_standard(secrets, standard, body.as_bytes(), now.unix_s(), TOLERANCE_S_DEFAULT)
+    verify_standard(
+        secrets,
+        standard,
+        body.as_bytes(),
+        now.unix_s(),
+        TOLERANCE_S_DEFAULT,
+    )
 }
 
 /// Hands a delivery on as it came; answers the receiver's status, or why there is none.
-async fn forward(egress: &Egress, target: &Target, headers: &Headers, body: &str) -> Result<u16, String> {
+async fn forward(
+    egress: &Egress,
+    target: &Target,
+    headers: &Headers,
+    body: &str,
+) -> Result<u16, String> {
     let mut outgoing = egress::Outgoing::new(Method::POST, target.clone());
     outgoing.timeout = FORWARD_TIMEOUT;
     for (name, value) in headers.iter() {
@@ -242,13 +292,25 @@ mod tests {
         let headers: Headers = [
             ("Webhook-Id", "evt_1".to_owned()),
             ("Webhook-Timestamp", now.unix_s().to_string()),
-            ("Webhook-Signature", signer.standard("evt_1", now.unix_s(), b"{}").unwrap()),
+            (
+                "Webhook-Signature",
+                signer.standard("evt_1", now.unix_s(), b"{}").unwrap(),
+            ),
         ]
         .into_iter()
         .collect();
         assert_eq!(verify(Some(&secret), &headers, "{}", now), Ok(()));
-        assert_eq!(verify(Some(&secret), &headers, "{ }", now), Err(VerifyError::Mismatch));
-        assert_eq!(verify(None, &headers, "{}", now), Err(VerifyError::Mismatch));
-        assert_eq!(verify(Some(&secret), &Headers::default(), "{}", now), Err(VerifyError::Malformed));
+        assert_eq!(
+            verify(Some(&secret), &headers, "{ }", now),
+            Err(VerifyError::Mismatch)
+        );
+        assert_eq!(
+            verify(None, &headers, "{}", now),
+            Err(VerifyError::Mismatch)
+        );
+        assert_eq!(
+            verify(Some(&secret), &Headers::default(), "{}", now),
+            Err(VerifyError::Malformed)
+        );
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
-use super::{attempt_log::outcome, connection::Connection, deliveries::duration_us};
+use super::{attempt_log::outcome, connection::Connection, deliveries::took};
 use crate::{
     client::{Client, Followed},
     output::{BAD, DIM, Out, show, styled, text},
@@ -48,14 +48,22 @@ pub struct LogsArgs {
 pub async fn run(args: LogsArgs, out: Out) -> Result<ExitCode> {
     let client = Client::new(&args.connection)?;
     // The stream is opened before the past is read: what happens between shows twice, not never.
-    let query: Vec<(&str, &str)> = args.webhook.iter().map(|id| ("webhook", id.as_str())).collect();
+    let query: Vec<(&str, &str)> = args
+        .webhook
+        .iter()
+        .map(|id| ("webhookId", id.as_str()))
+        .collect();
     let follow = if args.follow {
+        let failed = args.failed.then_some(("failed", "true"));
+        let query: Vec<_> = query.iter().copied().chain(failed).collect();
         Some(client.follow("/api/v1/deliveries/stream", &query).await?)
     } else {
         None
     };
     past(&client, &args, &query, out).await?;
-    let Some(mut follow) = follow else { return Ok(ExitCode::SUCCESS) };
+    let Some(mut follow) = follow else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut printed = 0;
     while args.max.is_none_or(|max| printed < max) {
         let next = tokio::select! {
@@ -64,14 +72,28 @@ pub async fn run(args: LogsArgs, out: Out) -> Result<ExitCode> {
         };
         match next {
             Followed::Message(message) => {
-                let Ok(attempt) = serde_json::from_str::<Value>(&message.data) else { continue };
-                if message.event != "attempt" || (args.failed && !is_failure(&attempt)) {
+                let Ok(told) = serde_json::from_str::<Value>(&message.data) else {
                     continue;
+                };
+                match message.event.as_str() {
+                    "attempt" => {
+                        print(&told, out)?;
+                        printed += 1;
+                    }
+                    "lagged" => out.note(styled(
+                        BAD,
+                        format_args!(
+                            "{} attempts were missed: they came too fast",
+                            show(&told, "count")
+                        ),
+                    )),
+                    _ => {}
                 }
-                print(&attempt, out)?;
-                printed += 1;
             }
-            Followed::Lost(why) => out.note(styled(BAD, format_args!("connection lost ({why}); connecting again…"))),
+            Followed::Lost(why) => out.note(styled(
+                BAD,
+                format_args!("connection lost ({why}); connecting again…"),
+            )),
             Followed::Back => out.note(styled(DIM, "connected again")),
         }
     }
@@ -83,9 +105,18 @@ async fn past(client: &Client, args: &LogsArgs, query: &[(&str, &str)], out: Out
         return Ok(());
     }
     // Failures are picked here, since a delivery can have failed and be pending, dead, or arrived.
-    let look_at = if args.failed { 250.max(args.lines) } else { args.lines };
-    let listing = client.list("/api/v1/deliveries", query, look_at as usize).await?;
-    let picked = listing.data.iter().filter(|delivery| !args.failed || is_failed_delivery(delivery));
+    let look_at = if args.failed {
+        250.max(args.lines)
+    } else {
+        args.lines
+    };
+    let listing = client
+        .list("/api/v1/deliveries", query, look_at as usize)
+        .await?;
+    let picked = listing
+        .data
+        .iter()
+        .filter(|delivery| !args.failed || is_failed_delivery(delivery));
     let mut latest: Vec<&Value> = picked.take(args.lines as usize).collect();
     latest.reverse();
     for delivery in latest {
@@ -98,27 +129,29 @@ async fn past(client: &Client, args: &LogsArgs, query: &[(&str, &str)], out: Out
     Ok(())
 }
 
-fn is_failure(attempt: &Value) -> bool {
-    !attempt.get("status").and_then(Value::as_u64).is_some_and(|status| (200..300).contains(&status))
-}
-
 fn is_failed_delivery(delivery: &Value) -> bool {
     text(delivery, "state") == Some("dead")
         || text(delivery, "lastError").is_some()
-        || delivery.get("lastStatus").and_then(Value::as_u64).is_some_and(|status| !(200..300).contains(&status))
+        || delivery
+            .get("lastStatus")
+            .and_then(Value::as_u64)
+            .is_some_and(|status| !(200..300).contains(&status))
 }
 
 fn print(attempt: &Value, out: Out) -> Result<()> {
-    if out.is_json() { out.record(attempt) } else { out.line(attempt_line(attempt)) }
+    if out.is_json() {
+        out.record(attempt)
+    } else {
+        out.line(attempt_line(attempt))
+    }
 }
 
 fn attempt_line(attempt: &Value) -> String {
-    let duration = attempt.get("durationUs").and_then(Value::as_u64).map(duration_us);
     format!(
         "{}  {}  {:>8}  {}  {} → {}  {}",
         styled(DIM, show(attempt, "startedAt")),
         outcome(attempt),
-        duration.unwrap_or_default(),
+        took(attempt),
         show(attempt, "event"),
         show(attempt, "eventId"),
         show(attempt, "webhookId"),
@@ -139,7 +172,10 @@ fn delivery_line(delivery: &Value) -> String {
         show(delivery, "event"),
         show(delivery, "eventId"),
         show(delivery, "webhookId"),
-        styled(DIM, format_args!("{} attempts", show(delivery, "attempts"))),
+        styled(
+            DIM,
+            format_args!("{} attempts", show(delivery, "attemptCount"))
+        ),
     )
 }
 
@@ -151,11 +187,14 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_from_what_went_well() {
-        assert!(!is_failure(&json!({"status": 204})));
-        assert!(is_failure(&json!({"status": 302})));
-        assert!(is_failure(&json!({"error": "timeout"})));
-        assert!(is_failed_delivery(&json!({"state": "pending", "lastStatus": 500})));
-        assert!(!is_failed_delivery(&json!({"state": "delivered", "lastStatus": 200})));
-        assert!(!is_failed_delivery(&json!({"state": "pending", "lastStatus": null})));
+        assert!(is_failed_delivery(
+            &json!({"state": "pending", "lastStatus": 500})
+        ));
+        assert!(!is_failed_delivery(
+            &json!({"state": "delivered", "lastStatus": 200})
+        ));
+        assert!(!is_failed_delivery(
+            &json!({"state": "pending", "lastStatus": null})
+        ));
     }
 }

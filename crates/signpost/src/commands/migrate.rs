@@ -35,7 +35,10 @@ pub async fn run(args: MigrateArgs, out: Out) -> Result<ExitCode> {
         }))?;
     } else {
         let (kind, version, schema) = (facts.kind, &facts.version, facts.schema_version);
-        out.line(format_args!("{} schema version {schema} ({kind} {version})", styled(GOOD, "✓")))?;
+        out.line(format_args!(
+            "{} schema version {schema} ({kind} {version})",
+            styled(GOOD, "✓")
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,11 @@ impl PasswordArgs {
     /// # Errors
     /// If there is no terminal to ask on and it does not come on standard input.
     pub fn read(&self) -> Result<String> {
-        if self.password_stdin { from_stdin() } else { ask("Password: ") }
+        if self.password_stdin {
+            from_stdin()
+        } else {
+            ask("Password: ")
+        }
     }
 
     /// A new password; a person types it twice.
@@ -56,12 +60,18 @@ fn from_stdin() -> Result<String> {
 fn ask(prompt: &str) -> Result<String> {
     let terminal = Term::stderr();
     if !terminal.is_term() || !console::user_attended() && !console::user_attended_stderr() {
-        return Err(Problem::misuse("there is no terminal to ask for the password on")
-            .advice("pass it on standard input with --password-stdin")
-            .into());
+        return Err(
+            Problem::misuse("there is no terminal to ask for the password on")
+                .advice("pass it on standard input with --password-stdin")
+                .into(),
+        );
     }
     terminal
         .write_str(prompt)
         .and_then(|()| terminal.read_secure_line())
-        .map_err(|error| Problem::failed("failed to read the password").because(error).into())
+        .map_err(|error| {
+            Problem::failed("failed to read the password")
+                .because(error)
+                .into()
+        })
 }

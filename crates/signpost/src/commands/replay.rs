@@ -66,10 +66,12 @@ pub async fn run(args: ReplayArgs, out: Out) -> Result<ExitCode> {
     let client = Client::new(&args.connection)?;
     let webhook = format!("/api/v1/webhooks/{}", path_part(&args.webhook));
     let body = scope(&args).to_string();
-    let answer = client.send(Method::POST, &format!("{webhook}/replay"), Some(body)).await?;
+    let answer = client
+        .send(Method::POST, &format!("{webhook}/replay"), Some(body))
+        .await?;
     let mut job = answer.body;
     if args.wait {
-        job = wait(&client, &webhook, job, out).await?;
+        job = wait(&client, job, out).await?;
     }
     if out.is_json() {
         out.document(&job)?;
@@ -94,8 +96,11 @@ fn scope(args: &ReplayArgs) -> Value {
     }
 }
 
-async fn wait(client: &Client, webhook: &str, mut job: Value, out: Out) -> Result<Value> {
-    let path = format!("{webhook}/replays/{}", path_part(text(&job, "id").unwrap_or_default()));
+async fn wait(client: &Client, mut job: Value, out: Out) -> Result<Value> {
+    let path = format!(
+        "/api/v1/replays/{}",
+        path_part(text(&job, "id").unwrap_or_default())
+    );
     let bar = out.progress(count(&job, "total"), "events");
     advance(&bar, &job);
     while text(&job, "state") == Some("running") {
@@ -119,9 +124,10 @@ fn advance(bar: &ProgressBar, job: &Value) {
 fn print(job: &Value, waited: bool, out: Out) -> Result<()> {
     let id = show(job, "id");
     match text(job, "state") {
-        Some("cancelled") => {
-            out.line(format_args!("{} {id}: the webhook was removed meanwhile", styled(BAD, "✗")))
-        }
+        Some("cancelled") => out.line(format_args!(
+            "{} {id}: the webhook was removed meanwhile",
+            styled(BAD, "✗")
+        )),
         Some("completed") => out.line(format_args!(
             "{} {id}: {} deliveries made of {} candidates",
             styled(GOOD, "✓"),

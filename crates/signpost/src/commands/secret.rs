@@ -11,7 +11,12 @@ use crate::problem::Problem;
 #[derive(Clone, Debug, Args)]
 pub struct SecretArgs {
     /// The signing secret, as `webhooks create` showed it; `-` reads it from standard input
-    #[arg(long, env = "SIGNPOST_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(
+        long,
+        env = "SIGNPOST_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     secret: Option<String>,
 
     /// A file that holds the secret (and does not end up in the shell's history)

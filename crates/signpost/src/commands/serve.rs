@@ -1,9 +1,11 @@
 //! `signpost serve`: runs the server until it is told to stop.
 //!
-//! Flags and environment become a `server::ServerConfig`; [`signals`] says when to stop. What the
+//! Flags and environment become a `server::ServerConfig`; [`Stop`] says when to stop. What the
 //! server is and does is the `server` crate's business.
 
-use std::{io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -40,7 +42,12 @@ make an owner first: signpost users add LOGIN. SIGTERM or Ctrl-C drains and stop
 stops at once.")]
 pub struct ServeArgs {
     /// Address to listen on
-    #[arg(long, env = "SIGNPOST_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "SIGNPOST_HOST",
+        default_value = "127.0.0.1",
+        value_name = "ADDRESS"
+    )]
     pub host: String,
 
     /// Port to listen on; 0 picks a free one
@@ -48,7 +55,12 @@ pub struct ServeArgs {
     pub port: u16,
 
     /// The folder that holds everything: the database, the key that seals secrets
-    #[arg(long, env = "SIGNPOST_DATA_DIR", default_value = "./signpost-data", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "SIGNPOST_DATA_DIR",
+        default_value = "./signpost-data",
+        value_name = "DIR"
+    )]
     pub data_dir: PathBuf,
 
     /// A database server to use instead of the file in the data folder
@@ -56,7 +68,12 @@ pub struct ServeArgs {
     pub database_url: Option<String>,
 
     /// A network that webhooks may target although it is not public; repeat it or use commas
-    #[arg(long, env = "SIGNPOST_ALLOW_TARGET", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "SIGNPOST_ALLOW_TARGET",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
     pub allow_target: Vec<ipnet::IpNet>,
 
     /// Call nothing but loopback addresses and --allow-target
@@ -64,7 +81,12 @@ pub struct ServeArgs {
     pub offline: bool,
 
     /// What is logged, as in `info,delivery=debug`
-    #[arg(long, env = "SIGNPOST_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "SIGNPOST_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     pub log: String,
 
     /// Log JSON lines
@@ -96,11 +118,21 @@ pub struct AccessArgs {
     pub key: Option<String>,
 
     /// Make this user the owner on start if there is no user yet; with --admin-password
-    #[arg(long, env = "SIGNPOST_ADMIN_LOGIN", value_name = "LOGIN", requires = "admin_password")]
+    #[arg(
+        long,
+        env = "SIGNPOST_ADMIN_LOGIN",
+        value_name = "LOGIN",
+        requires = "admin_password"
+    )]
     pub admin_login: Option<String>,
 
     /// The first owner's password (better set by environment than on the command line)
-    #[arg(long, env = "SIGNPOST_ADMIN_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    #[arg(
+        long,
+        env = "SIGNPOST_ADMIN_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
     pub admin_password: Option<String>,
 
     /// How long a login's token counts
@@ -108,11 +140,21 @@ pub struct AccessArgs {
     pub token_lifetime: Duration,
 
     /// A further host name under which local mode may be asked; repeat it or use commas
-    #[arg(long, env = "SIGNPOST_TRUSTED_HOST", value_name = "HOST", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "SIGNPOST_TRUSTED_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
     pub trusted_host: Vec<String>,
 
     /// A proxy whose X-Forwarded-For is believed; repeat it or use commas
-    #[arg(long, env = "SIGNPOST_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "SIGNPOST_TRUSTED_PROXY",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
     pub trusted_proxy: Vec<ipnet::IpNet>,
 }
 
@@ -162,7 +204,10 @@ pub fn runtime(threads: Option<NonZeroUsize>) -> Result<tokio::runtime::Runtime>
     if let Some(threads) = threads {
         builder.worker_threads(threads.get());
     }
-    builder.enable_all().build().context("failed to start the runtime")
+    builder
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
 }
 
 fn log_to_stderr(filter: &str, json: bool) -> Result<()> {
@@ -172,7 +217,9 @@ fn log_to_stderr(filter: &str, json: bool) -> Result<()> {
             .detail(error.to_string())
             .advice("write one as info, or warn,delivery=debug")
     })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if json {
         logs.json().init();
     } else {
@@ -202,21 +249,30 @@ async fn serve(config: ServerConfig, out: Out) -> Result<ExitCode> {
 /// Starts a server; what keeps it from starting says what to do.
 pub async fn start(config: ServerConfig) -> Result<server::Running> {
     let address = format!("{}:{}", config.host, config.port);
-    server::start(config, edge::system()).await.map_err(|error| not_started(error, address).into())
+    server::start(config, edge::system())
+        .await
+        .map_err(|error| not_started(error, address).into())
 }
+
+const NO_OWNER: &str =
+    "others can reach this address, and there is no user yet: anybody would be the owner";
+const MAKE_OWNER: &str = "make an owner first: signpost users add LOGIN --data-dir DIR
+or set SIGNPOST_ADMIN_LOGIN and SIGNPOST_ADMIN_PASSWORD for this start
+or listen on 127.0.0.1";
 
 fn not_started(error: StartError, address: String) -> Problem {
     let problem = Problem::failed("the server could not start").at(address);
     match &error {
-        StartError::NoOwner { .. } => problem
-            .detail("others can reach this address, and there is no user yet: anybody would be the owner")
-            .advice("make an owner first: signpost users add LOGIN --data-dir DIR (or set SIGNPOST_ADMIN_LOGIN and SIGNPOST_ADMIN_PASSWORD, or listen on 127.0.0.1)"),
-        StartError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => problem
-            .detail("another program listens there")
-            .advice("choose another port with --port, or --port 0 for a free one"),
-        StartError::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => problem
-            .detail("ports below 1024 need a privilege")
-            .advice("choose another port with --port"),
+        StartError::NoOwner { .. } => problem.detail(NO_OWNER).advice(MAKE_OWNER),
+        StartError::Bind { source, .. } => match source.kind() {
+            io::ErrorKind::AddrInUse => problem
+                .detail("another program listens there")
+                .advice("choose another port with --port, or --port 0 for a free one"),
+            io::ErrorKind::PermissionDenied => problem
+                .detail("ports below 1024 need a privilege")
+                .advice("choose another port with --port"),
+            _ => problem.because(error),
+        },
         StartError::Store(StoreError::InUse(_)) => problem
             .because(error)
             .advice("stop the other one, or use another folder with --data-dir"),
@@ -230,8 +286,15 @@ fn announce(address: SocketAddr, data_dir: &std::path::Path, out: Out) -> Result
         return out.record(&json!({ "address": url }));
     }
     let folder = data_dir.display();
-    out.line(format_args!("{} Signpost is ready at {}", styled(GOOD, "●"), styled(BOLD, &url)))?;
-    out.line(styled(DIM, format_args!("  dashboard {url}/dashboard · API {url}/api/docs · data {folder}")))
+    out.line(format_args!(
+        "{} Signpost is ready at {}",
+        styled(GOOD, "●"),
+        styled(BOLD, &url)
+    ))?;
+    out.line(styled(
+        DIM,
+        format_args!("  dashboard {url}/dashboard · API {url}/api/docs · data {folder}"),
+    ))
 }
 
 /// SIGTERM and SIGINT.
@@ -247,7 +310,10 @@ impl Stop {
     /// If the system refuses to tell of them.
     pub fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("failed to listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next of either.

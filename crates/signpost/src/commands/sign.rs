@@ -54,11 +54,20 @@ pub struct SignArgs {
     at: Option<When>,
 
     /// What stands before the hex signature, such as `sha256=`
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "PREFIX"
+    )]
     signature_prefix: String,
 
     /// The receiver that the curl line names
-    #[arg(long, default_value = "http://127.0.0.1:3000/webhook", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:3000/webhook",
+        value_name = "URL"
+    )]
     url: String,
 }
 
@@ -68,13 +77,16 @@ pub fn parse_format(text: &str) -> Result<Format, domain::format::FormatError> {
 }
 
 /// Runs `signpost sign`.
-pub fn run(args: SignArgs, out: Out) -> Result<ExitCode> {
+pub fn run(args: &SignArgs, out: Out) -> Result<ExitCode> {
     let secret = args.secret.read()?;
     let body = input::bytes(&args.body)?;
     let now = edge::now();
-    let (event, has_type) = described_event(&args, &body, now)?;
+    let (event, has_type) = described_event(args, &body, now)?;
     let signer = Signer::new(&[secret]);
-    let mut headers = vec![("content-type".to_owned(), args.format.content_type().to_owned())];
+    let mut headers = vec![(
+        "content-type".to_owned(),
+        args.format.content_type().to_owned(),
+    )];
     let outgoing = Outgoing {
         format: args.format,
         event: &event,
@@ -89,31 +101,43 @@ pub fn run(args: SignArgs, out: Out) -> Result<ExitCode> {
             headers.push((name.to_owned(), value.to_owned()));
         }
     });
-    let curl = curl_line(&args, &headers);
+    let curl = curl_line(args, &headers);
     if out.is_json() {
-        let headers: Map<String, Value> =
-            headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let headers: Map<String, Value> = headers
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
         out.document(&json!({ "headers": headers, "curl": curl }))?;
         return Ok(ExitCode::SUCCESS);
     }
     for (name, value) in &headers {
-        out.line(format_args!("{}: {}", terminal::line(name), terminal::line(value)))?;
+        out.line(format_args!(
+            "{}: {}",
+            terminal::line(name),
+            terminal::line(value)
+        ))?;
     }
-    out.line(format_args!("\n{}\n{}", styled(DIM, "Send it:"), terminal::block(&curl)))?;
+    out.line(format_args!(
+        "\n{}\n{}",
+        styled(DIM, "Send it:"),
+        terminal::block(&curl)
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The event that the headers speak of, and whether its type is known.
 fn described_event(args: &SignArgs, body: &[u8], now: Timestamp) -> Result<(Event, bool)> {
     let told: Value = serde_json::from_slice(body).unwrap_or_default();
-    let told = |names: [&str; 2]| names.iter().find_map(|name| told.get(name)?.as_str());
+    let told = |names: &[&str]| names.iter().find_map(|name| told.get(name)?.as_str());
     let key = EventKey::new(edge::id());
-    let id = match (&args.id, told(["id", "id"])) {
-        (Some(id), _) => EventId::parse(id).map_err(|error| Problem::misuse(error.to_string()).at("--id"))?,
+    let id = match (&args.id, told(&["id"])) {
+        (Some(id), _) => {
+            EventId::parse(id).map_err(|error| Problem::misuse(error.to_string()).at("--id"))?
+        }
         (None, Some(id)) => EventId::parse(id).unwrap_or_else(|_| EventId::from_key(key)),
         (None, None) => EventId::from_key(key),
     };
-    let named = args.event.as_deref().or_else(|| told(["event", "type"]));
+    let named = args.event.as_deref().or_else(|| told(&["event", "type"]));
     let event_type = match (named.map(EventType::parse), &args.event) {
         (Some(Err(error)), Some(_)) => {
             return Err(Problem::misuse(error.to_string()).at("--event").into());
@@ -122,7 +146,7 @@ fn described_event(args: &SignArgs, body: &[u8], now: Timestamp) -> Result<(Even
     };
     let has_type = event_type.is_some();
     let placeholder = || EventType::parse("webhook.test").expect("it is well formed");
-    let timestamp = told(["timestamp", "time"])
+    let timestamp = told(&["timestamp", "time"])
         .and_then(|text| Timestamp::parse(text).ok())
         .unwrap_or_else(|| args.at.map_or(now, |at| at.instant(now)));
     let event = Event {

@@ -50,18 +50,26 @@ pub async fn run(args: TokenArgs, out: Out) -> Result<ExitCode> {
         out.document(&json!({ "token": token, "expiresAt": expires_at }))?;
     } else {
         out.line(&token)?;
-        out.note(styled(DIM, format_args!("counts until {expires_at}; use it with --token or SIGNPOST_TOKEN")));
+        out.note(styled(
+            DIM,
+            format_args!("counts until {expires_at}; use it with --token or SIGNPOST_TOKEN"),
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn log_in(args: &TokenArgs) -> Result<(String, String)> {
     // The old token, if one is set, has no part in getting a new one.
-    let connection = Connection { token: None, ..args.connection.clone() };
+    let connection = Connection {
+        token: None,
+        ..args.connection.clone()
+    };
     let client = Client::new(&connection)?;
     let password = args.password.read()?;
     let body = json!({ "login": args.login, "password": password }).to_string();
-    let answer = client.send(Method::POST, "/api/v1/auth/login", Some(body)).await?;
+    let answer = client
+        .send(Method::POST, "/api/v1/auth/login", Some(body))
+        .await?;
     let field = |name| text(&answer.body, name).map(str::to_owned);
     let token = field("token").ok_or_else(|| Problem::failed("the answer has no token"))?;
     Ok((token, field("expiresAt").unwrap_or_default()))

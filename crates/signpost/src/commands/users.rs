@@ -152,7 +152,10 @@ async fn find(args: &UsersArgs, out: Out) -> Result<People> {
     }
     let creates = matches!(args.command, UsersCommand::Add(_));
     let offline = Offline::open(&args.data_dir, creates).await?;
-    out.note(styled(DIM, format_args!("on the data folder {}", args.data_dir.path().display())));
+    out.note(styled(
+        DIM,
+        format_args!("on the data folder {}", args.data_dir.path().display()),
+    ));
     Ok(People::Offline(offline))
 }
 
@@ -161,7 +164,14 @@ async fn add(people: &People, args: &AddArgs, out: Out) -> Result<()> {
         People::Offline(offline) => offline.is_empty().await?,
         People::Online(online) => online.list().await?.is_empty(),
     };
-    let role = args.role.unwrap_or(if first { RoleName::Owner } else { RoleName::Editor }).into();
+    let role = args
+        .role
+        .unwrap_or(if first {
+            RoleName::Owner
+        } else {
+            RoleName::Editor
+        })
+        .into();
     let password = args.password.read_new()?;
     let user = match people {
         People::Offline(offline) => offline.add(&args.login, &password, role).await?,
@@ -171,8 +181,14 @@ async fn add(people: &People, args: &AddArgs, out: Out) -> Result<()> {
         return out.document(&user);
     }
     let (login, role) = (show(&user, "login"), show(&user, "role"));
-    out.line(format_args!("{} {login} was added as {role}", styled(GOOD, "✓")))?;
-    out.note(styled(DIM, format_args!("  log in: signpost token --login {login}")));
+    out.line(format_args!(
+        "{} {login} was added as {role}",
+        styled(GOOD, "✓")
+    ))?;
+    out.note(styled(
+        DIM,
+        format_args!("  log in: signpost token --login {login}"),
+    ));
     Ok(())
 }
 
@@ -184,7 +200,7 @@ async fn list(people: &People, out: Out) -> Result<()> {
     if out.is_json() {
         return out.document(&json!({ "data": users, "nextCursor": null }));
     }
-    out.table(&rows(&users), "no users yet: signpost users add LOGIN")
+    out.table(rows(&users), "no users yet: signpost users add LOGIN")
 }
 
 fn rows(users: &[Value]) -> Table {
@@ -200,17 +216,31 @@ async fn remove(people: &People, login: &str, out: Out) -> Result<()> {
         People::Offline(offline) => offline.remove(login).await?,
         People::Online(online) => online.remove(login).await?,
     }
-    say(login, "was removed", &json!({ "login": login, "removed": true }), out)
+    say(
+        login,
+        "was removed",
+        &json!({ "login": login, "removed": true }),
+        out,
+    )
 }
 
 async fn set_password(people: &People, args: &SetPasswordArgs, out: Out) -> Result<()> {
     let password = args.password.read_new()?;
     match people {
         People::Offline(offline) => offline.set_password(&args.login, &password).await?,
-        People::Online(online) => online.change(&args.login, &json!({ "password": password })).await?,
+        People::Online(online) => {
+            online
+                .change(&args.login, &json!({ "password": password }))
+                .await?
+        }
     }
     let done = json!({ "login": args.login, "passwordSet": true });
-    say(&args.login, "has a new password; their tokens have ended", &done, out)
+    say(
+        &args.login,
+        "has a new password; their tokens have ended",
+        &done,
+        out,
+    )
 }
 
 async fn set_role(people: &People, args: &RoleArgs, out: Out) -> Result<()> {
@@ -218,18 +248,29 @@ async fn set_role(people: &People, args: &RoleArgs, out: Out) -> Result<()> {
     match people {
         People::Offline(offline) => offline.set_role(&args.login, role).await?,
         People::Online(online) => {
-            online.change(&args.login, &json!({ "role": role.as_str() })).await?;
+            online
+                .change(&args.login, &json!({ "role": role.as_str() }))
+                .await?;
         }
     }
     let done = json!({ "login": args.login, "role": role.as_str() });
-    say(&args.login, &format!("is {} from now on", role.as_str()), &done, out)
+    say(
+        &args.login,
+        &format!("is {} from now on", role.as_str()),
+        &done,
+        out,
+    )
 }
 
 fn say(login: &str, what: &str, json: &Value, out: Out) -> Result<()> {
     if out.is_json() {
         out.document(json)
     } else {
-        out.line(format_args!("{} {} {what}", styled(GOOD, "✓"), terminal::line(login)))
+        out.line(format_args!(
+            "{} {} {what}",
+            styled(GOOD, "✓"),
+            terminal::line(login)
+        ))
     }
 }
 

@@ -52,7 +52,7 @@ pub struct VerifyArgs {
 }
 
 /// Runs `signpost verify`.
-pub fn run(args: VerifyArgs, out: Out) -> Result<ExitCode> {
+pub fn run(args: &VerifyArgs, out: Out) -> Result<ExitCode> {
     let secret = args.secret.read()?;
     let body = input::bytes(&args.body)?;
     let headers = Headers::parse(&args.headers)?;
@@ -81,7 +81,11 @@ fn print(report: &Report, out: Out) -> Result<()> {
         return out.document(&json!({ "genuine": report.is_genuine(), "checks": checks }));
     }
     for verdict in &report.verdicts {
-        let mark = if verdict.why_not.is_none() { styled(GOOD, "✓") } else { styled(BAD, "✗") };
+        let mark = if verdict.why_not.is_none() {
+            styled(GOOD, "✓")
+        } else {
+            styled(BAD, "✗")
+        };
         let scheme = verdict.scheme;
         let header = styled(DIM, format_args!("({})", verdict.header));
         match &verdict.why_not {
@@ -93,7 +97,10 @@ fn print(report: &Report, out: Out) -> Result<()> {
         }
     }
     let (style, text) = if report.is_genuine() {
-        (GOOD, "genuine: signed with this secret, and the body is unaltered")
+        (
+            GOOD,
+            "genuine: signed with this secret, and the body is unaltered",
+        )
     } else {
         (BAD, "not accepted")
     };

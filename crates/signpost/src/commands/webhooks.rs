@@ -13,7 +13,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use self::fields::Fields;
-use super::{connection::Connection, deliveries, events::{more, path_part}};
+use super::{
+    connection::Connection,
+    deliveries,
+    events::{more, path_part},
+};
 use crate::{
     client::Client,
     edge,
@@ -161,7 +165,7 @@ struct StatsArgs {
     /// The webhook's id
     id: String,
 
-    /// Count since: a time or a span ago [default: as the server does]
+    /// Count since: a time or a span ago [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = When::parse)]
     since: Option<When>,
 }
@@ -209,7 +213,10 @@ async fn list(client: &Client, limit: usize, out: Out) -> Result<()> {
             cell(&show(webhook, "targetUrl"), None),
         ]);
     }
-    out.table(&table, "no webhooks yet: signpost webhooks create URL --events TYPE")?;
+    out.table(
+        table,
+        "no webhooks yet: signpost webhooks create URL --events TYPE",
+    )?;
     more(listing.next_cursor.as_deref(), out);
     Ok(())
 }
@@ -227,24 +234,65 @@ fn state(webhook: &Value) -> (&str, Color) {
 
 fn print_card(webhook: &Value, out: Out) -> Result<()> {
     let fields = [
-        "id", "name", "description", "targetUrl", "events", "format", "filter", "schedule",
-        "timeoutMs", "concurrency", "ratePerS", "ordered", "signaturePrefix", "disabledReason",
-        "failingSince", "createdAt", "updatedAt",
+        "id",
+        "name",
+        "description",
+        "targetUrl",
+        "events",
+        "format",
+        "filter",
+        "schedule",
+        "headers",
+        "timeoutMs",
+        "concurrency",
+        "ratePerSecond",
+        "ordered",
+        "signaturePrefix",
+        "disabledReason",
+        "failingSince",
+        "disabledAt",
+        "createdAt",
+        "updatedAt",
     ];
     let mut rows = vec![("state", state(webhook).0.to_owned())];
     rows.extend(fields.iter().filter_map(|field| {
-        let shown = show(webhook, field);
-        (shown != "–" && !shown.is_empty()).then_some((*field, shown))
+        let shown = match *field {
+            "schedule" => schedule(&webhook["schedule"]),
+            field => show(webhook, field),
+        };
+        (!["–", "", "{}"].contains(&shown.as_str())).then_some((*field, shown))
     }));
     rows.swap(0, 1);
-    out.table(&output::card(rows), "")
+    out.table(output::card(rows), "")
+}
+
+/// A retry schedule in words.
+fn schedule(schedule: &Value) -> String {
+    let delays = schedule.get("delays").and_then(Value::as_array);
+    match (delays.map(Vec::len), show(schedule, "within").as_str()) {
+        (None, _) => schedule
+            .as_str()
+            .map_or_else(String::new, |name| terminal::line(name).into_owned()),
+        (Some(0), _) => "one attempt, no retry".to_owned(),
+        (Some(_), "–") => format!("retries after {}", show(schedule, "delays")),
+        (Some(_), within) => format!(
+            "retries after {}, within {within}",
+            show(schedule, "delays")
+        ),
+    }
 }
 
 /// Prints a secret that the server shows this once.
 fn print_secret(answer: &Value, out: Out) -> Result<()> {
     if let Some(secret) = text(answer, "secret") {
-        out.line(format_args!("\nsecret  {}", styled(BOLD, terminal::line(secret))))?;
-        out.line(styled(DIM, "        Shown this once. The receiver verifies deliveries with it."))?;
+        out.line(format_args!(
+            "\nsecret  {}",
+            styled(BOLD, terminal::line(secret))
+        ))?;
+        out.line(styled(
+            DIM,
+            "        Shown this once. The receiver verifies deliveries with it.",
+        ))?;
     }
     Ok(())
 }
@@ -256,14 +304,22 @@ async fn create(client: &Client, args: &CreateArgs, out: Out) -> Result<()> {
         body.insert("name".to_owned(), fields::name_of(&args.target_url).into());
     }
     let body = Value::Object(body).to_string();
-    let answer = client.send(Method::POST, "/api/v1/webhooks", Some(body)).await?;
+    let answer = client
+        .send(Method::POST, "/api/v1/webhooks", Some(body))
+        .await?;
     if out.is_json() {
         return out.document(&answer.body);
     }
     out.line(format_args!("{} webhook created", styled(GOOD, "✓")))?;
     print_card(&answer.body, out)?;
     print_secret(&answer.body, out)?;
-    out.note(styled(DIM, format_args!("try it: signpost webhooks test {}", show(&answer.body, "id"))));
+    out.note(styled(
+        DIM,
+        format_args!(
+            "try it: signpost webhooks test {}",
+            show(&answer.body, "id")
+        ),
+    ));
     Ok(())
 }
 
@@ -286,7 +342,9 @@ async fn update(client: &Client, args: &UpdateArgs, out: Out) -> Result<()> {
             .into());
     }
     let body = Value::Object(body).to_string();
-    let answer = client.send(Method::PATCH, &path_of(&args.id), Some(body)).await?;
+    let answer = client
+        .send(Method::PATCH, &path_of(&args.id), Some(body))
+        .await?;
     if out.is_json() {
         return out.document(&answer.body);
     }
@@ -297,17 +355,31 @@ async fn update(client: &Client, args: &UpdateArgs, out: Out) -> Result<()> {
 async fn delete(client: &Client, args: &DeleteArgs, out: Out) -> Result<()> {
     if !args.yes && out.is_interactive() {
         let webhook = client.get(&path_of(&args.id), &[]).await?;
-        let question = format!("Delete {} ({})?", show(&webhook, "id"), show(&webhook, "targetUrl"));
+        let question = format!(
+            "Delete {} ({})?",
+            show(&webhook, "id"),
+            show(&webhook, "targetUrl")
+        );
         if !output::confirm(&question)? {
             return Err(Problem::failed("nothing was deleted").into());
         }
     }
-    let answer = client.send(Method::DELETE, &path_of(&args.id), None).await?;
+    let answer = client
+        .send(Method::DELETE, &path_of(&args.id), None)
+        .await?;
     if out.is_json() {
         let gone = json!({ "id": args.id, "deleted": true });
-        return out.document(if answer.body.is_null() { &gone } else { &answer.body });
+        return out.document(if answer.body.is_null() {
+            &gone
+        } else {
+            &answer.body
+        });
     }
-    out.line(format_args!("{} {} deleted", styled(GOOD, "✓"), terminal::line(&args.id)))
+    out.line(format_args!(
+        "{} {} deleted",
+        styled(GOOD, "✓"),
+        terminal::line(&args.id)
+    ))
 }
 
 async fn switch(client: &Client, id: &str, on: bool, out: Out) -> Result<()> {
@@ -317,16 +389,30 @@ async fn switch(client: &Client, id: &str, on: bool, out: Out) -> Result<()> {
         return out.document(&answer.body);
     }
     let word = if on { "enabled" } else { "disabled" };
-    out.line(format_args!("{} {} {word}", styled(GOOD, "✓"), show(&answer.body, "id")))
+    out.line(format_args!(
+        "{} {} {word}",
+        styled(GOOD, "✓"),
+        show(&answer.body, "id")
+    ))
 }
 
 async fn test(client: &Client, id: &str, out: Out) -> Result<ExitCode> {
-    let answer = client.send(Method::POST, &format!("{}/test", path_of(id)), None).await?;
-    let well = answer.body.get("success").and_then(Value::as_bool).unwrap_or(true);
+    let answer = client
+        .send(Method::POST, &format!("{}/test", path_of(id)), None)
+        .await?;
+    let well = answer
+        .body
+        .get("success")
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
     if out.is_json() {
         out.document(&answer.body)?;
     } else {
-        let mark = if well { styled(GOOD, "✓") } else { styled(BAD, "✗") };
+        let mark = if well {
+            styled(GOOD, "✓")
+        } else {
+            styled(BAD, "✗")
+        };
         let status = show(&answer.body, "statusCode");
         out.line(format_args!("{mark} {}", show(&answer.body, "message")))?;
         if status != "–" {
@@ -345,18 +431,28 @@ async fn rotate(client: &Client, args: &RotateArgs, out: Out) -> Result<()> {
         body.insert("overlapSeconds".to_owned(), overlap.as_secs().into());
     }
     let path = format!("{}/rotate-secret", path_of(&args.id));
-    let answer = client.send(Method::POST, &path, Some(Value::Object(body).to_string())).await?;
+    let answer = client
+        .send(Method::POST, &path, Some(Value::Object(body).to_string()))
+        .await?;
     if out.is_json() {
         return out.document(&answer.body);
     }
-    out.line(format_args!("{} the new secret signs from now on", styled(GOOD, "✓")))?;
+    out.line(format_args!(
+        "{} the new secret signs from now on",
+        styled(GOOD, "✓")
+    ))?;
     print_secret(&answer.body, out)
 }
 
 async fn stats(client: &Client, args: &StatsArgs, out: Out) -> Result<()> {
     let since = args.since.map(|when| when.instant(edge::now()).to_string());
-    let query: Vec<(&str, &str)> = since.iter().map(|since| ("since", since.as_str())).collect();
-    let stats = client.get(&format!("{}/stats", path_of(&args.id)), &query).await?;
+    let query: Vec<(&str, &str)> = since
+        .iter()
+        .map(|since| ("since", since.as_str()))
+        .collect();
+    let stats = client
+        .get(&format!("{}/stats", path_of(&args.id)), &query)
+        .await?;
     if out.is_json() {
         return out.document(&stats);
     }
@@ -364,7 +460,8 @@ async fn stats(client: &Client, args: &StatsArgs, out: Out) -> Result<()> {
         .as_object()
         .into_iter()
         .flatten()
+        .filter(|(name, _)| *name != "webhookId")
         .map(|(name, _)| (name.as_str(), show(&stats, name)))
         .collect();
-    out.table(&output::card(rows), "no counts")
+    out.table(output::card(rows), "no counts")
 }

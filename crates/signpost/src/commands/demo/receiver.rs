@@ -44,8 +44,12 @@ pub struct Receiver {
 impl Receiver {
     /// Listens on a free port of loopback.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to start the receiver")?;
-        let address = listener.local_addr().context("failed to start the receiver")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("failed to start the receiver")?;
+        let address = listener
+            .local_addr()
+            .context("failed to start the receiver")?;
         let (told, received) = mpsc::unbounded_channel();
         let failures: Arc<Mutex<VecDeque<u16>>> = Arc::default();
         let to_answer = Arc::clone(&failures);
@@ -56,7 +60,11 @@ impl Receiver {
                 tokio::spawn(async move { converse(stream, &failures, &told).await.ok() });
             }
         });
-        Ok(Self { address, failures, received: tokio::sync::Mutex::new(received) })
+        Ok(Self {
+            address,
+            failures,
+            received: tokio::sync::Mutex::new(received),
+        })
     }
 
     /// Where it listens.
@@ -66,7 +74,10 @@ impl Receiver {
 
     /// Answers the next request with this status.
     pub fn fail_next(&self, status: u16) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).push_back(status);
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(status);
     }
 
     /// The next request.
@@ -92,21 +103,36 @@ async fn converse(
 ) -> Result<()> {
     let mut buffer = Vec::new();
     while let Some((headers, body)) = read_request(&mut stream, &mut buffer).await? {
-        let status = failures.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(200);
-        let (reason, text) = if status == 200 { ("OK", "thank you") } else { ("Service Unavailable", "not now") };
+        let status = failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+            .unwrap_or(200);
+        let (reason, text) = if status == 200 {
+            ("OK", "thank you")
+        } else {
+            ("Service Unavailable", "not now")
+        };
         let answer = format!(
             "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}",
             text.len()
         );
         // Told first: whoever sees the answer in the log finds the request here.
-        let _ = told.send(Received { headers, body, status });
+        let _ = told.send(Received {
+            headers,
+            body,
+            status,
+        });
         stream.write_all(answer.as_bytes()).await?;
     }
     Ok(())
 }
 
 /// Reads one request; `None` where the connection ends before another begins.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<(Headers, String)>> {
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<(Headers, String)>> {
     loop {
         if let Some((headers, body_at, length)) = parse_head(buffer)?
             && buffer.len() >= body_at + length
@@ -126,7 +152,9 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Op
 fn parse_head(buffer: &[u8]) -> Result<Option<(Headers, usize, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(body_at) = request.parse(buffer)? else { return Ok(None) };
+    let httparse::Status::Complete(body_at) = request.parse(buffer)? else {
+        return Ok(None);
+    };
     let headers: Headers = request
         .headers
         .iter()
@@ -146,15 +174,16 @@ mod tests {
         let receiver = Receiver::start().await.unwrap();
         receiver.fail_next(503);
         let mut stream = TcpStream::connect(receiver.address).await.unwrap();
-        let request = b"POST /hook HTTP/1.1\r\nHost: x\r\nWebhook-Id: evt_1\r\nContent-Length: 2\r\n\r\n{}";
+        let post =
+            b"POST /hook HTTP/1.1\r\nHost: x\r\nWebhook-Id: evt_1\r\nContent-Length: 2\r\n\r\n{}";
         for expected in ["HTTP/1.1 503", "HTTP/1.1 200"] {
-            stream.write_all(request).await.unwrap();
+            stream.write_all(post).await.unwrap();
             let mut answer = vec![0; 512];
             let read = stream.read(&mut answer).await.unwrap();
             assert!(String::from_utf8_lossy(&answer[..read]).starts_with(expected));
-            let received = receiver.next().await.unwrap();
-            assert_eq!(received.headers.get("webhook-id"), Some("evt_1"));
-            assert_eq!(received.body, "{}");
+            let request = receiver.next().await.unwrap();
+            assert_eq!(request.headers.get("webhook-id"), Some("evt_1"));
+            assert_eq!(request.body, "{}");
         }
     }
 }

@@ -27,15 +27,30 @@ const YEARS_AHEAD_MAX: u64 = 20;
 const OPEN_FILES_WARN: u64 = 4_096;
 
 fn ok(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, verdict: Verdict::Ok, found: found.into(), advice: None }
+    Check {
+        name,
+        verdict: Verdict::Ok,
+        found: found.into(),
+        advice: None,
+    }
 }
 
 fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.into()) }
+    Check {
+        name,
+        verdict: Verdict::Warn,
+        found: found.into(),
+        advice: Some(advice.into()),
+    }
 }
 
 fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, verdict: Verdict::Fail, found: found.into(), advice: Some(advice.into()) }
+    Check {
+        name,
+        verdict: Verdict::Fail,
+        found: found.into(),
+        advice: Some(advice.into()),
+    }
 }
 
 /// The data folder and the key in it: there, and closed to others.
@@ -43,20 +58,39 @@ pub fn folder(data_dir: &DataDir) -> Vec<Check> {
     let path = data_dir.path();
     let shown = path.display().to_string();
     let Ok(facts) = fs::metadata(path) else {
-        let advice = "`signpost serve` makes it on its first start; or name another with --data-dir";
-        return vec![warn("data folder", format!("{shown} does not exist"), advice)];
+        let advice =
+            "`signpost serve` makes it on its first start; or name another with --data-dir";
+        return vec![warn(
+            "data folder",
+            format!("{shown} does not exist"),
+            advice,
+        )];
     };
     if !facts.is_dir() {
-        return vec![fail("data folder", format!("{shown} is no folder"), "name another with --data-dir")];
+        return vec![fail(
+            "data folder",
+            format!("{shown} is no folder"),
+            "name another with --data-dir",
+        )];
     }
     let mode = facts.permissions().mode() & 0o777;
-    let folder = if mode & 0o077 == 0 {
+    let folder = if is_private(mode) {
         ok("data folder", shown)
     } else {
         let advice = format!("chmod 700 {}", path.display());
-        warn("data folder", format!("{shown} is open to others (mode {mode:03o})"), advice)
+        warn(
+            "data folder",
+            format!("{shown} is open to others (mode {mode:03o})"),
+            advice,
+        )
     };
     vec![folder, key_file(path, data_dir.has_database())]
+}
+
+/// Whether only the owner may read, write or enter.
+#[expect(clippy::verbose_bit_mask, reason = "modes are read as octal masks")]
+const fn is_private(mode: u32) -> bool {
+    mode & 0o077 == 0
 }
 
 fn key_file(folder: &Path, has_database: bool) -> Check {
@@ -70,11 +104,24 @@ fn key_file(folder: &Path, has_database: bool) -> Check {
         };
     };
     let mode = facts.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        ok("key file", format!("{} (mode {mode:03o}); keep a copy of it elsewhere", path.display()))
+    if is_private(mode) {
+        ok(
+            "key file",
+            format!(
+                "{} (mode {mode:03o}); keep a copy of it elsewhere",
+                path.display()
+            ),
+        )
     } else {
-        let advice = format!("chmod 600 {}; whoever read it can read your secrets: rotate them", path.display());
-        fail("key file", format!("{} can be read by others (mode {mode:03o})", path.display()), advice)
+        let advice = format!(
+            "chmod 600 {}; whoever read it can read your secrets: rotate them",
+            path.display()
+        );
+        fail(
+            "key file",
+            format!("{} can be read by others (mode {mode:03o})", path.display()),
+            advice,
+        )
     }
 }
 
@@ -87,11 +134,19 @@ pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
     let store = match local::open(data_dir, IfMissing::Fail).await {
         Ok(store) => store,
         Err(error) => {
-            let found = error.chain().last().map(ToString::to_string).unwrap_or_default();
+            let found = error
+                .chain()
+                .last()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             return vec![if server_runs {
                 ok("database", "open in the running server")
             } else {
-                fail("database", found, "stop what has it open; if it is damaged, restore a backup")
+                fail(
+                    "database",
+                    found,
+                    "stop what has it open; if it is damaged, restore a backup",
+                )
             }];
         }
     };
@@ -106,7 +161,11 @@ pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
     };
     let found = format!(
         "{} {}, schema version {}, {}, {} deliveries wait",
-        facts.kind, facts.version, facts.schema_version, bytes(facts.size_bytes), depth.pending
+        facts.kind,
+        facts.version,
+        facts.schema_version,
+        bytes(facts.size_bytes),
+        depth.pending
     );
     vec![ok("database", found), disk(facts.free_bytes)]
 }
@@ -114,12 +173,16 @@ pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
 fn disk(free: Option<u64>) -> Check {
     match free {
         None => warn("disk", "the free space can't be told", "look with df"),
-        Some(free) if free < FREE_BYTES_MIN => {
-            fail("disk", format!("{} free", bytes(free)), "free some space: no event is taken on a full disk")
-        }
-        Some(free) if free < FREE_BYTES_WARN => {
-            warn("disk", format!("{} free", bytes(free)), "free some space, or shorten --retention-days")
-        }
+        Some(free) if free < FREE_BYTES_MIN => fail(
+            "disk",
+            format!("{} free", bytes(free)),
+            "free some space: no event is taken on a full disk",
+        ),
+        Some(free) if free < FREE_BYTES_WARN => warn(
+            "disk",
+            format!("{} free", bytes(free)),
+            "free some space, or shorten --retention-days",
+        ),
         Some(free) => ok("disk", format!("{} free", bytes(free))),
     }
 }
@@ -128,7 +191,11 @@ fn bytes(count: u64) -> String {
     match count {
         0..1_048_576 => format!("{} KiB", count / 1_024),
         1_048_576..1_073_741_824 => format!("{} MiB", count / 1_048_576),
-        _ => format!("{}.{} GiB", count / 1_073_741_824, count % 1_073_741_824 * 10 / 1_073_741_824),
+        _ => format!(
+            "{}.{} GiB",
+            count / 1_073_741_824,
+            count % 1_073_741_824 * 10 / 1_073_741_824
+        ),
     }
 }
 
@@ -142,7 +209,8 @@ fn judge_clock(now: Timestamp) -> Check {
     if (WRITTEN..latest).contains(&now) {
         ok("clock", now.to_string())
     } else {
-        let advice = "set it (NTP): receivers refuse signatures that are more than five minutes off";
+        let advice =
+            "set it (NTP): receivers refuse signatures that are more than five minutes off";
         fail("clock", format!("{now} can't be right"), advice)
     }
 }
@@ -155,9 +223,11 @@ pub fn open_files() -> Check {
         .find_map(|line| line.strip_prefix("Max open files"))
         .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     match soft {
-        Some(soft) if soft < OPEN_FILES_WARN => {
-            warn("open files", format!("at most {soft}"), "raise it for many connections: ulimit -n 65536")
-        }
+        Some(soft) if soft < OPEN_FILES_WARN => warn(
+            "open files",
+            format!("at most {soft}"),
+            "raise it for many connections: ulimit -n 65536",
+        ),
         Some(soft) => ok("open files", format!("at most {soft}")),
         None => ok("open files", "no limit is known"),
     }
@@ -165,12 +235,24 @@ pub fn open_files() -> Check {
 
 /// Whether the port is free, or Signpost's already.
 pub fn port(host: &str, port: u16, server_runs: bool) -> Check {
-    let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let host = if host.eq_ignore_ascii_case("localhost") {
+        "127.0.0.1"
+    } else {
+        host
+    };
+    let address = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     match TcpListener::bind(&address) {
         Ok(_) => ok("port", format!("{address} is free")),
         Err(_) if server_runs => ok("port", format!("{address} is in use, and Signpost runs")),
-        Err(error) => fail("port", format!("{address}: {error}"), "choose another: signpost serve --port 0"),
+        Err(error) => fail(
+            "port",
+            format!("{address}: {error}"),
+            "choose another: signpost serve --port 0",
+        ),
     }
 }
 
@@ -187,7 +269,10 @@ pub async fn server(client: &Client, named: bool) -> Check {
     }
     let state: anyhow::Result<Value> = client.get("/readyz", &[]).await;
     match state {
-        Ok(state) => ok("server", format!("{address} is ready (version {})", show(&state, "version"))),
+        Ok(state) => ok(
+            "server",
+            format!("{address} is ready (version {})", show(&state, "version")),
+        ),
         Err(error) => {
             let found = format!("{address} answers, and is not ready: {error}");
             fail("server", found, "look at its log")
@@ -197,12 +282,17 @@ pub async fn server(client: &Client, named: bool) -> Check {
 
 /// Whether names resolve.
 pub async fn dns(name: &str) -> Check {
-    let resolved = tokio::time::timeout(Duration::from_secs(5), SystemResolver::default().resolve(name, 443)).await;
+    let resolved = tokio::time::timeout(
+        Duration::from_secs(5),
+        SystemResolver::default().resolve(name, 443),
+    )
+    .await;
     let advice = "check /etc/resolv.conf; without DNS only addresses and local names can be called";
     match resolved {
-        Ok(Ok(addresses)) if !addresses.is_empty() => {
-            ok("DNS", format!("{name} resolves to {} addresses", addresses.len()))
-        }
+        Ok(Ok(addresses)) if !addresses.is_empty() => ok(
+            "DNS",
+            format!("{name} resolves to {} addresses", addresses.len()),
+        ),
         Ok(Ok(_)) => warn("DNS", format!("{name} has no address"), advice),
         Ok(Err(error)) => warn("DNS", format!("{name}: {error}"), advice),
         Err(_) => warn("DNS", format!("{name} did not resolve within 5 s"), advice),
@@ -229,14 +319,21 @@ mod tests {
     #[test]
     fn a_clock_of_another_age_fails() {
         assert_eq!(judge_clock(Timestamp::from_ms(0)).verdict, Verdict::Fail);
-        assert_eq!(judge_clock(WRITTEN + Duration::from_secs(86_400)).verdict, Verdict::Ok);
+        assert_eq!(
+            judge_clock(WRITTEN + Duration::from_secs(86_400)).verdict,
+            Verdict::Ok
+        );
         assert_eq!(judge_clock(Timestamp::FAR_FUTURE).verdict, Verdict::Fail);
     }
 
     #[test]
     fn little_space_warns_and_none_fails() {
-        let verdicts = [None, Some(0), Some(FREE_BYTES_MIN), Some(FREE_BYTES_WARN)].map(|free| disk(free).verdict);
-        assert_eq!(verdicts, [Verdict::Warn, Verdict::Fail, Verdict::Warn, Verdict::Ok]);
+        let verdicts = [None, Some(0), Some(FREE_BYTES_MIN), Some(FREE_BYTES_WARN)]
+            .map(|free| disk(free).verdict);
+        assert_eq!(
+            verdicts,
+            [Verdict::Warn, Verdict::Fail, Verdict::Warn, Verdict::Ok]
+        );
     }
 
     #[test]
@@ -260,6 +357,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_easily() {
-        assert_eq!([10 << 10, 10 << 20, 5 << 29].map(bytes), ["10 KiB", "10 MiB", "2.5 GiB"]);
+        assert_eq!(
+            [10 << 10, 10 << 20, 5 << 29].map(bytes),
+            ["10 KiB", "10 MiB", "2.5 GiB"]
+        );
     }
 }

@@ -24,9 +24,16 @@ pub struct Offline {
 impl Offline {
     /// Opens it; `creates` makes it where it is missing.
     pub async fn open(data_dir: &DataDir, creates: bool) -> Result<Self> {
-        let if_missing = if creates { IfMissing::Create } else { IfMissing::Fail };
+        let if_missing = if creates {
+            IfMissing::Create
+        } else {
+            IfMissing::Fail
+        };
         let store = local::open(data_dir, if_missing).await?;
-        Ok(Self { store, place: data_dir.path().display().to_string() })
+        Ok(Self {
+            store,
+            place: data_dir.path().display().to_string(),
+        })
     }
 
     /// Commits and closes.
@@ -42,13 +49,19 @@ impl Offline {
     /// All users of the default workspace.
     pub async fn list(&self) -> Result<Vec<Value>> {
         let members = self.store.members(WorkspaceId::DEFAULT).await?;
-        Ok(members.iter().map(|(user, membership)| view(user, membership.role)).collect())
+        Ok(members
+            .iter()
+            .map(|(user, membership)| view(user, membership.role))
+            .collect())
     }
 
     /// Adds one to the default workspace.
     pub async fn add(&self, login: &str, password: &str, role: Role) -> Result<Value> {
         if role != Role::Owner && self.is_empty().await? {
-            return Err(Problem::misuse("the first user must be an owner: nobody could add others").into());
+            return Err(Problem::misuse(
+                "the first user must be an owner: nobody could add others",
+            )
+            .into());
         }
         let user = User {
             id: UserId::new(edge::id()),
@@ -56,7 +69,11 @@ impl Offline {
             password_hash: hash(password)?,
             created_at: edge::now(),
         };
-        let membership = Membership { user: user.id, workspace: WorkspaceId::DEFAULT, role };
+        let membership = Membership {
+            user: user.id,
+            workspace: WorkspaceId::DEFAULT,
+            role,
+        };
         if user.login.is_empty() || user.login.chars().any(char::is_control) {
             return Err(Problem::misuse("a login has printable characters").into());
         }
@@ -88,7 +105,9 @@ impl Offline {
         if role != Role::Owner {
             self.require_other_owner(user.id).await?;
         }
-        self.store.set_role(user.id, WorkspaceId::DEFAULT, Some(role)).await?;
+        self.store
+            .set_role(user.id, WorkspaceId::DEFAULT, Some(role))
+            .await?;
         Ok(())
     }
 
@@ -106,8 +125,14 @@ impl Offline {
     /// If `leaving` is the last owner: nobody could add others then.
     async fn require_other_owner(&self, leaving: UserId) -> Result<()> {
         let members = self.store.members(WorkspaceId::DEFAULT).await?;
-        let is_owner = |id| members.iter().any(|(user, m)| user.id == id && m.role == Role::Owner);
-        let others = members.iter().any(|(user, m)| user.id != leaving && m.role == Role::Owner);
+        let is_owner = |id| {
+            members
+                .iter()
+                .any(|(user, m)| user.id == id && m.role == Role::Owner)
+        };
+        let others = members
+            .iter()
+            .any(|(user, m)| user.id != leaving && m.role == Role::Owner);
         if is_owner(leaving) && !others {
             return Err(Problem::failed("this is the last owner")
                 .at(&self.place)
@@ -119,8 +144,11 @@ impl Offline {
 }
 
 fn hash(password: &str) -> Result<String> {
-    hash_now(password, &*edge::system().entropy)
-        .map_err(|problem| Problem::failed("that password is refused").detail(problem.detail()).into())
+    hash_now(password, &*edge::system().entropy).map_err(|problem| {
+        Problem::failed("that password is refused")
+            .detail(problem.detail())
+            .into()
+    })
 }
 
 fn view(user: &User, role: Role) -> Value {

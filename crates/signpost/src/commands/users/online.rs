@@ -6,12 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::has_login;
-use crate::{
-    client::Client,
-    commands::events::path_part,
-    output::text,
-    problem::Problem,
-};
+use crate::{client::Client, commands::events::path_part, output::text, problem::Problem};
 
 /// A running server.
 pub struct Online {
@@ -32,20 +27,29 @@ impl Online {
     /// Adds one.
     pub async fn add(&self, login: &str, password: &str, role: Role) -> Result<Value> {
         let body = json!({ "login": login, "password": password, "role": role.as_str() });
-        let answer = self.client.send(Method::POST, "/api/v1/users", Some(body.to_string())).await?;
+        let answer = self
+            .client
+            .send(Method::POST, "/api/v1/users", Some(body.to_string()))
+            .await?;
         Ok(answer.body)
     }
 
     /// Removes one.
     pub async fn remove(&self, login: &str) -> Result<()> {
         let path = self.path_of(login).await?;
-        self.client.send(Method::DELETE, &path, None).await.map(drop)
+        self.client
+            .send(Method::DELETE, &path, None)
+            .await
+            .map(drop)
     }
 
     /// Changes role or password.
     pub async fn change(&self, login: &str, change: &Value) -> Result<()> {
         let path = self.path_of(login).await?;
-        self.client.send(Method::PATCH, &path, Some(change.to_string())).await.map(drop)
+        self.client
+            .send(Method::PATCH, &path, Some(change.to_string()))
+            .await
+            .map(drop)
     }
 
     async fn path_of(&self, login: &str) -> Result<String> {

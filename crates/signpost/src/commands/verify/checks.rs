@@ -10,9 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     Timestamp,
     json::{self, Limits, Numbers},
-    signature::{
-        SECRET_PREFIX, Secret, StandardHeaders, VerifyError, verify_hex, verify_standard,
-    },
+    signature::{SECRET_PREFIX, Secret, StandardHeaders, VerifyError, verify_hex, verify_standard},
 };
 use ring::hmac;
 
@@ -56,7 +54,9 @@ impl Report {
     /// Whether the first verdict is good: Standard Webhooks covers more (id and time) than the
     /// hex forms do, so where it is there it decides.
     pub fn is_genuine(&self) -> bool {
-        self.verdicts.first().is_some_and(|verdict| verdict.why_not.is_none())
+        self.verdicts
+            .first()
+            .is_some_and(|verdict| verdict.why_not.is_none())
     }
 }
 
@@ -67,8 +67,10 @@ const STANDARD_NAMES: [[&str; 3]; 2] = [
 
 /// Checks every signature that `message` carries.
 pub fn check(message: &Message<'_>) -> Report {
-    let mut verdicts: Vec<Verdict> =
-        STANDARD_NAMES.iter().filter_map(|names| standard(message, names)).collect();
+    let mut verdicts: Vec<Verdict> = STANDARD_NAMES
+        .iter()
+        .filter_map(|names| standard(message, names))
+        .collect();
     let hex_headers = message.headers.iter().filter(|(name, _)| {
         (name.ends_with("-signature") || name.ends_with("-signature-256"))
             && !STANDARD_NAMES.iter().any(|names| names.contains(name))
@@ -88,10 +90,15 @@ fn standard(message: &Message<'_>, [id, timestamp, signature]: &[&str; 3]) -> Op
     let (Some(id_given), Some(timestamp_given)) =
         (message.headers.get(id), message.headers.get(timestamp))
     else {
-        let why = format!("{id} and {timestamp} are signed too, and at least one of them is missing");
+        let why =
+            format!("{id} and {timestamp} are signed too, and at least one of them is missing");
         return Some(verdict(Some(why), vec![]));
     };
-    let headers = StandardHeaders { id: id_given, timestamp: timestamp_given, signature: given };
+    let headers = StandardHeaders {
+        id: id_given,
+        timestamp: timestamp_given,
+        signature: given,
+    };
     let fits = |body: &[u8], tolerance_s| {
         let secrets = std::slice::from_ref(message.secret);
         verify_standard(secrets, headers, body, message.now.unix_s(), tolerance_s)
@@ -105,8 +112,15 @@ fn standard(message: &Message<'_>, [id, timestamp, signature]: &[&str; 3]) -> Op
     let mut hints = Vec::new();
     let why = match error {
         VerifyError::TooOld | VerifyError::TooNew => {
-            let genuine = if any_time(message.body) { "; the signature itself is right" } else { "" };
-            format!("{}{genuine}", skew(message.now, timestamp_given, error, message.tolerance))
+            let genuine = if any_time(message.body) {
+                "; the signature itself is right"
+            } else {
+                ""
+            };
+            format!(
+                "{}{genuine}",
+                skew(message.now, timestamp_given, error, message.tolerance)
+            )
         }
         VerifyError::Timestamp => format!("{timestamp} is not a whole number of Unix seconds"),
         VerifyError::Malformed => format!("{signature} holds no `v1,<base64>`"),
@@ -120,7 +134,12 @@ fn standard(message: &Message<'_>, [id, timestamp, signature]: &[&str; 3]) -> Op
 }
 
 fn skew(now: Timestamp, signed: &str, error: VerifyError, tolerance: Duration) -> String {
-    let signed = Timestamp::from_ms(signed.parse::<i64>().unwrap_or_default().saturating_mul(1000));
+    let signed = Timestamp::from_ms(
+        signed
+            .parse::<i64>()
+            .unwrap_or_default()
+            .saturating_mul(1000),
+    );
     let (distance, direction) = match error {
         VerifyError::TooOld => (now.since(signed), "ago: too old"),
         _ => (signed.since(now), "ahead: a clock is wrong"),
@@ -141,12 +160,21 @@ fn hex(message: &Message<'_>, header: &str, given: &str) -> Verdict {
             hints.extend(hex_key_hint(message, given));
             (Some(mismatch(&hints)), hints)
         }
-        Err(_) if STANDARD.decode(given).is_ok_and(|tag| tag.len() == 32) => {
-            (Some("it is base64, not the 64 hex digits of an HMAC-SHA256".to_owned()), vec![])
-        }
-        Err(_) => (Some("it is not the 64 hex digits of an HMAC-SHA256".to_owned()), vec![]),
+        Err(_) if STANDARD.decode(given).is_ok_and(|tag| tag.len() == 32) => (
+            Some("it is base64, not the 64 hex digits of an HMAC-SHA256".to_owned()),
+            vec![],
+        ),
+        Err(_) => (
+            Some("it is not the 64 hex digits of an HMAC-SHA256".to_owned()),
+            vec![],
+        ),
     };
-    Verdict { scheme: "hex HMAC-SHA256", header: header.to_owned(), why_not, hints }
+    Verdict {
+        scheme: "hex HMAC-SHA256",
+        header: header.to_owned(),
+        why_not,
+        hints,
+    }
 }
 
 fn mismatch(hints: &[String]) -> String {
@@ -160,9 +188,12 @@ fn mismatch(hints: &[String]) -> String {
 /// Variants of the body that would fit.
 fn body_hints(body: &[u8], fits: impl Fn(&[u8]) -> bool) -> Vec<String> {
     let mut hints = Vec::new();
-    let trimmed = body.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+    let trimmed = body
+        .strip_suffix(b"\n")
+        .map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
     if trimmed.is_some_and(&fits) {
-        hints.push("it fits without the line end: something added one (an editor, echo)".to_owned());
+        hints
+            .push("it fits without the line end: something added one (an editor, echo)".to_owned());
     }
     if fits(&[body, b"\n"].concat()) {
         hints.push("it fits with a line end behind the body: something took it off".to_owned());
@@ -194,7 +225,10 @@ fn standard_key_hint(message: &Message<'_>, headers: StandardHeaders<'_>) -> Opt
         let parts = [headers.id, ".", headers.timestamp, "."].map(str::as_bytes);
         let tag = hmac_tag(key.as_bytes(), &[&parts.concat(), message.body]);
         let encoded = STANDARD.encode(tag);
-        headers.signature.split(' ').any(|part| part.strip_prefix("v1,") == Some(&encoded))
+        headers
+            .signature
+            .split(' ')
+            .any(|part| part.strip_prefix("v1,") == Some(&encoded))
     };
     (fits(text) || fits(bare)).then(|| {
         "it fits the secret's text: the sender did not decode the base64 behind `whsec_`".to_owned()
@@ -204,13 +238,20 @@ fn standard_key_hint(message: &Message<'_>, headers: StandardHeaders<'_>) -> Opt
 /// Whether the sender decoded the base64 of a `whsec_…` secret, where its text is the key.
 fn hex_key_hint(message: &Message<'_>, given: &str) -> Option<String> {
     let bare = message.secret.expose().strip_prefix(SECRET_PREFIX)?;
-    let given = given.strip_prefix("sha256=").unwrap_or(given).to_ascii_lowercase();
+    let given = given
+        .strip_prefix("sha256=")
+        .unwrap_or(given)
+        .to_ascii_lowercase();
     let fits = |key: &[u8]| hex::encode(hmac_tag(key, &[message.body])) == given;
     if STANDARD.decode(bare).is_ok_and(|key| fits(&key)) {
-        return Some("it fits the decoded secret: for hex, the key is the whole text, `whsec_` included".to_owned());
+        return Some(
+            "it fits the decoded secret: for hex, the key is the whole text, `whsec_` included"
+                .to_owned(),
+        );
     }
-    fits(bare.as_bytes())
-        .then(|| "it fits the secret without `whsec_`: for hex, the key is the whole text".to_owned())
+    fits(bare.as_bytes()).then(|| {
+        "it fits the secret without `whsec_`: for hex, the key is the whole text".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -231,8 +272,14 @@ mod tests {
         [
             ("webhook-id", "evt_1".to_owned()),
             ("webhook-timestamp", at.unix_s().to_string()),
-            ("webhook-signature", signer.standard("evt_1", at.unix_s(), body).unwrap()),
-            ("x-webhook-signature", signer.hex(body).unwrap().as_str().to_owned()),
+            (
+                "webhook-signature",
+                signer.standard("evt_1", at.unix_s(), body).unwrap(),
+            ),
+            (
+                "x-webhook-signature",
+                signer.hex(body).unwrap().as_str().to_owned(),
+            ),
         ]
         .into_iter()
         .collect()
@@ -240,7 +287,13 @@ mod tests {
 
     fn report(headers: &Headers, body: &[u8], now: Timestamp) -> Report {
         let secret = secret();
-        check(&Message { secret: &secret, headers, body, now, tolerance: Duration::from_secs(300) })
+        check(&Message {
+            secret: &secret,
+            headers,
+            body,
+            now,
+            tolerance: Duration::from_secs(300),
+        })
     }
 
     fn text(report: &Report) -> String {
@@ -255,7 +308,14 @@ mod tests {
     fn a_genuine_message_matches_in_both_schemes() {
         let report = report(&signed(BODY, NOW), BODY, NOW);
         assert!(report.is_genuine());
-        assert_eq!(report.verdicts.iter().filter(|v| v.why_not.is_none()).count(), 2);
+        assert_eq!(
+            report
+                .verdicts
+                .iter()
+                .filter(|v| v.why_not.is_none())
+                .count(),
+            2
+        );
     }
 
     #[test]
@@ -279,7 +339,9 @@ mod tests {
     #[test]
     fn what_happened_to_the_body_is_guessed() {
         let with_line_end = [BODY, b"\n"].concat();
-        assert!(text(&report(&signed(BODY, NOW), &with_line_end, NOW)).contains("without the line end"));
+        assert!(
+            text(&report(&signed(BODY, NOW), &with_line_end, NOW)).contains("without the line end")
+        );
         assert!(text(&report(&signed(&with_line_end, NOW), BODY, NOW)).contains("with a line end"));
         let spaced = br#"{"event": "a.b", "n": 1.0}"#;
         assert!(text(&report(&signed(BODY, NOW), spaced, NOW)).contains("written anew"));

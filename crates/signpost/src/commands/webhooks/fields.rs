@@ -92,13 +92,29 @@ impl Fields {
             ("description", self.description.clone().map(Value::from)),
             ("format", self.format.map(|format| format.as_str().into())),
             ("secret", secret.map(Value::from)),
-            ("filter", self.filter.as_deref().map(json_value).transpose()?),
-            ("schedule", self.schedule.as_deref().map(schedule).transpose()?),
-            ("timeoutMs", self.timeout.map(|timeout| json!(timeout.as_millis()))),
+            (
+                "filter",
+                self.filter.as_deref().map(json_value).transpose()?,
+            ),
+            (
+                "schedule",
+                self.schedule.as_deref().map(schedule).transpose()?,
+            ),
+            (
+                "timeoutMs",
+                self.timeout.map(|timeout| json!(timeout.as_millis())),
+            ),
             ("concurrency", self.concurrency.map(Value::from)),
-            ("ratePerS", self.rate.map(|rate| if rate > 0.0 { json!(rate) } else { Value::Null })),
+            (
+                "ratePerSecond",
+                self.rate
+                    .map(|rate| if rate > 0.0 { json!(rate) } else { Value::Null }),
+            ),
             ("ordered", self.ordered.map(Value::from)),
-            ("signaturePrefix", self.signature_prefix.clone().map(Value::from)),
+            (
+                "signaturePrefix",
+                self.signature_prefix.clone().map(Value::from),
+            ),
         ];
         for (field, value) in named {
             if let Some(value) = value {
@@ -110,8 +126,10 @@ impl Fields {
         }
         if !self.headers.is_empty() {
             let headers = Headers::parse(&self.headers)?;
-            let headers: Map<String, Value> =
-                headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            let headers: Map<String, Value> = headers
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect();
             body.insert("headers".to_owned(), Value::Object(headers));
         }
         Ok(body)
@@ -125,7 +143,9 @@ fn json_value(argument: &str) -> Result<Value> {
 fn object(argument: &str) -> Result<Map<String, Value>> {
     match json_value(argument)? {
         Value::Object(fields) => Ok(fields),
-        _ => Err(Problem::misuse("--data is no JSON object").at(argument).into()),
+        _ => Err(Problem::misuse("--data is no JSON object")
+            .at(argument)
+            .into()),
     }
 }
 
@@ -178,14 +198,27 @@ mod tests {
     #[test]
     fn flags_become_the_fields_of_the_api() {
         let flags = [
-            "-e", "a.b,c.*", "--format", "cloudevents", "--timeout", "5s", "--rate", "2.5",
-            "--ordered", "-H", "X-Team: a", "--schedule", "5s,1m", "--secret", "s3cret-text",
+            "-e",
+            "a.b,c.*",
+            "--format",
+            "cloudevents",
+            "--timeout",
+            "5s",
+            "--rate",
+            "2.5",
+            "--ordered",
+            "-H",
+            "X-Team: a",
+            "--schedule",
+            "5s,1m",
+            "--secret",
+            "s3cret-text",
         ];
         assert_eq!(
             document(&flags),
             json!({
                 "format": "cloudevents", "secret": "s3cret-text",
-                "schedule": {"delays": ["5s", "1m"]}, "timeoutMs": 5000, "ratePerS": 2.5,
+                "schedule": {"delays": ["5s", "1m"]}, "timeoutMs": 5000, "ratePerSecond": 2.5,
                 "ordered": true, "events": ["a.b", "c.*"], "headers": {"x-team": "a"},
             })
         );
@@ -193,16 +226,34 @@ mod tests {
 
     #[test]
     fn limits_can_be_taken_off_and_anything_said_in_json() {
-        assert_eq!(document(&["--rate", "0", "--ordered=false"]), json!({"ratePerS": null, "ordered": false}));
-        assert_eq!(document(&["-d", r#"{"x": 1, "name": "a"}"#, "--name", "b"]), json!({"x": 1, "name": "b"}));
-        assert_eq!(document(&["--schedule", "agent-factory"]), json!({"schedule": "agent-factory"}));
-        assert_eq!(document(&["--schedule", "none"]), json!({"schedule": {"delays": []}}));
-        assert_eq!(document(&["--schedule", r#"{"within":"1h"}"#]), json!({"schedule": {"within": "1h"}}));
+        assert_eq!(
+            document(&["--rate", "0", "--ordered=false"]),
+            json!({"ratePerSecond": null, "ordered": false})
+        );
+        assert_eq!(
+            document(&["-d", r#"{"x": 1, "name": "a"}"#, "--name", "b"]),
+            json!({"x": 1, "name": "b"})
+        );
+        assert_eq!(
+            document(&["--schedule", "agent-factory"]),
+            json!({"schedule": "agent-factory"})
+        );
+        assert_eq!(
+            document(&["--schedule", "none"]),
+            json!({"schedule": {"delays": []}})
+        );
+        assert_eq!(
+            document(&["--schedule", r#"{"within":"1h"}"#]),
+            json!({"schedule": {"within": "1h"}})
+        );
     }
 
     #[test]
     fn a_webhook_is_called_after_its_host() {
-        assert_eq!(name_of("https://hooks.example.com:8443/x"), "hooks.example.com");
+        assert_eq!(
+            name_of("https://hooks.example.com:8443/x"),
+            "hooks.example.com"
+        );
         assert_eq!(name_of("nonsense"), "webhook");
     }
 }

@@ -1,28 +1,40 @@
 //! What works without a server: signing, verifying, help, completions, and how misuse ends.
 
-mod program;
-
 use std::process::Stdio;
 
-use program::{command, finish, run};
 use serde_json::Value;
+
+use crate::program::{self, command, finish, run};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const BODY: &str = r#"{"id":"evt_1","event":"workflow.completed","data":{"n":1}}"#;
 
 /// The headers that `sign` prints, as `-H` flags.
 fn signed(body: &str, at: &str, format: &str) -> Vec<String> {
-    let ended = run(["sign", "--secret", SECRET, "--body", body, "--at", at, "--format", format, "--json"]).expect(0);
-    let Value::Object(headers) = ended.json()["headers"].clone() else { panic!("no headers") };
+    let ended = run([
+        "sign", "--secret", SECRET, "--body", body, "--at", at, "--format", format, "--json",
+    ])
+    .expect(0);
+    let Value::Object(headers) = ended.json()["headers"].clone() else {
+        panic!("no headers")
+    };
     headers
         .iter()
-        .flat_map(|(name, value)| ["-H".to_owned(), format!("{name}: {}", value.as_str().unwrap())])
+        .flat_map(|(name, value)| {
+            [
+                "-H".to_owned(),
+                format!("{name}: {}", value.as_str().unwrap()),
+            ]
+        })
         .collect()
 }
 
 fn verify(body: &str, headers: &[String], more: &[&str]) -> program::Ended {
     let mut command = command();
-    command.args(["verify", "--secret", SECRET, "--body", body]).args(headers).args(more);
+    command
+        .args(["verify", "--secret", SECRET, "--body", body])
+        .args(headers)
+        .args(more);
     finish(&mut command, "")
 }
 
@@ -43,7 +55,9 @@ fn a_tampered_body_is_refused_and_so_is_another_secret() {
     let ended = verify(&BODY.replace(":1", ":2"), &headers, &[]).expect(1);
     assert!(ended.stdout.contains("not accepted"), "{}", ended.stdout);
     let mut other = command();
-    other.args(["verify", "--secret", "another-secret", "--body", BODY]).args(&headers);
+    other
+        .args(["verify", "--secret", "another-secret", "--body", BODY])
+        .args(&headers);
     finish(&mut other, "").expect(1);
 }
 
@@ -62,7 +76,15 @@ fn an_old_message_is_refused_and_can_be_looked_at_as_of_then() {
 #[test]
 fn a_signature_is_printed_with_a_line_that_sends_it() {
     let ended = run([
-        "sign", "--secret", SECRET, "--body", BODY, "--at", "2026-01-31T12:00:00Z", "--url", "https://example.com/hook",
+        "sign",
+        "--secret",
+        SECRET,
+        "--body",
+        BODY,
+        "--at",
+        "2026-01-31T12:00:00Z",
+        "--url",
+        "https://example.com/hook",
     ])
     .expect(0);
     insta::assert_snapshot!(ended.stdout);
@@ -75,10 +97,16 @@ fn secret_and_body_come_from_files_and_standard_input_too() {
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
     let headers = signed(BODY, "2s", "default");
     let mut from_file = command();
-    from_file.args(["verify", "--body", "-", "--secret-file"]).arg(&file).args(&headers);
+    from_file
+        .args(["verify", "--body", "-", "--secret-file"])
+        .arg(&file)
+        .args(&headers);
     finish(&mut from_file, BODY).expect(0);
     let mut from_environment = command();
-    from_environment.env("SIGNPOST_SECRET", SECRET).args(["verify", "--body", BODY]).args(&headers);
+    from_environment
+        .env("SIGNPOST_SECRET", SECRET)
+        .args(["verify", "--body", BODY])
+        .args(&headers);
     finish(&mut from_environment, "").expect(0);
 }
 
@@ -88,8 +116,18 @@ fn misuse_ends_with_2_and_says_what_to_do() {
         &["no-such-command"][..],
         &["sign", "--body", "x"],
         &["sign", "--secret", "whsec_!!!!", "--body", "x"],
-        &["verify", "--secret", SECRET, "--body", "x", "-H", "no colon"],
-        &["verify", "--secret", SECRET, "--body", "x", "-H", "content-type: text/plain"],
+        &[
+            "verify", "--secret", SECRET, "--body", "x", "-H", "no colon",
+        ],
+        &[
+            "verify",
+            "--secret",
+            SECRET,
+            "--body",
+            "x",
+            "-H",
+            "content-type: text/plain",
+        ],
         &["events", "send", "a.b", "-d", "{not json"],
         &["events", "list", "--since", "yesterday"],
         &["webhooks", "update", "whk_1"],
@@ -100,20 +138,33 @@ fn misuse_ends_with_2_and_says_what_to_do() {
     ] {
         let ended = run(args).expect(2);
         assert!(ended.stdout.is_empty(), "{args:?}: {}", ended.stdout);
-        assert!(ended.stderr.starts_with("error:"), "{args:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.starts_with("error:"),
+            "{args:?}: {}",
+            ended.stderr
+        );
     }
 }
 
 #[test]
 fn no_server_says_how_to_start_one() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let server = format!("http://127.0.0.1:{port}");
     let ended = run(["webhooks", "list", "--server", &server]).expect(1);
     let text = ended.stderr.replace(&port.to_string(), "PORT");
     insta::assert_snapshot!(text);
     let ended = run(["webhooks", "list", "--server", &server, "--json"]).expect(1);
     let error: Value = serde_json::from_str(&ended.stderr).unwrap();
-    assert!(error["error"]["try"].as_str().unwrap().contains("signpost serve"));
+    assert!(
+        error["error"]["try"]
+            .as_str()
+            .unwrap()
+            .contains("signpost serve")
+    );
 }
 
 #[test]
@@ -127,7 +178,10 @@ fn completions_are_made_for_every_shell() {
 #[test]
 fn the_interface_is_described_without_a_server() {
     let document = run(["openapi"]).expect(0).json();
-    assert_eq!(document["openapi"].as_str().unwrap().split('.').next(), Some("3"));
+    assert_eq!(
+        document["openapi"].as_str().unwrap().split('.').next(),
+        Some("3")
+    );
     assert!(document["paths"]["/api/v1/keys"].is_object());
 }
 
@@ -155,8 +209,16 @@ fn colours_stay_away_from_files() {
 #[test]
 fn version_and_help_are_no_errors() {
     let ended = run(["--version"]).expect(0);
-    assert_eq!(ended.stdout, concat!("signpost ", env!("CARGO_PKG_VERSION"), "\n"));
-    assert!(run(["events", "send", "--help"]).expect(0).stdout.contains("Examples:"));
+    assert_eq!(
+        ended.stdout,
+        concat!("signpost ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    assert!(
+        run(["events", "send", "--help"])
+            .expect(0)
+            .stdout
+            .contains("Examples:")
+    );
 }
 
 #[cfg(unix)]
@@ -167,8 +229,18 @@ fn under_its_other_name_it_takes_the_same_lines() {
     std::os::unix::fs::symlink(program::PROGRAM, &link).unwrap();
     let mut help = std::process::Command::new(&link);
     let ended = finish(help.env_clear().args(["dashboard", "--help"]), "").expect(0);
-    assert!(ended.stdout.contains("Usage: configurable-agents serve"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("Usage: configurable-agents serve"),
+        "{}",
+        ended.stdout
+    );
     let mut webhooks = std::process::Command::new(&link);
-    let ended = finish(webhooks.env_clear().args(["webhooks", "--host", "not an address"]), "").expect(2);
+    let ended = finish(
+        webhooks
+            .env_clear()
+            .args(["webhooks", "--host", "not an address"]),
+        "",
+    )
+    .expect(2);
     assert!(ended.stderr.contains("--host"), "{}", ended.stderr);
 }

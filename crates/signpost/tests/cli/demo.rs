@@ -1,0 +1,64 @@
+//! The demo, from beginning to end.
+
+use crate::program::run;
+
+#[test]
+fn the_demo_tells_its_whole_story_and_ends() {
+    let ended = run(["demo", "--port", "0", "--exit"]).expect(0);
+    for part in [
+        "Signpost is ready at http://127.0.0.1:",
+        "temporary: removed when the demo ends",
+        "201 Created whk_",
+        "202 Accepted evt_",
+        "webhook-signature: v1,",
+        "✓ as it came: verified",
+        "✗ with one letter changed: refused",
+        "the receiver answers 503",
+        "✓ second attempt",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part} is missing:\n{}",
+            ended.stdout
+        );
+    }
+    let log: Vec<&str> = ended
+        .stdout
+        .lines()
+        .skip_while(|line| !line.contains("is in the log"))
+        .collect();
+    assert_eq!(
+        log.iter().filter(|line| line.contains("✓ 200")).count(),
+        2,
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(
+        log.iter().filter(|line| line.contains("✗ 503")).count(),
+        1,
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn the_demo_for_programs_says_how_each_part_went() {
+    let kept = tempfile::tempdir().unwrap();
+    let data = kept.path().join("data").display().to_string();
+    let outcome = run([
+        "demo",
+        "--port",
+        "0",
+        "--exit",
+        "--json",
+        "--data-dir",
+        &data,
+    ])
+    .expect(0)
+    .json();
+    for part in ["received", "verified", "tamperedRefused", "recovered"] {
+        assert_eq!(outcome[part], true, "{part}: {outcome}");
+    }
+    assert_eq!(outcome["attempts"].as_array().unwrap().len(), 3);
+    assert!(std::path::Path::new(&data).join("signpost.db").exists());
+}
