@@ -7,7 +7,7 @@
 //! is never walked through.
 
 use domain::{DeliveryId, Timestamp, WebhookId, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::{
@@ -17,9 +17,12 @@ use super::{
 };
 use crate::{Claim, Claimed, Due, Lease, StoreError};
 
-pub(super) const NEXT_PENDING: &str =
+pub(super) const NEXT_WEBHOOK: &str =
     "SELECT workspace, webhook FROM deliveries INDEXED BY deliveries_pending
-     WHERE state = 0 AND (workspace, webhook) > (?1, ?2) ORDER BY workspace, webhook LIMIT 1";
+     WHERE state = 0 AND workspace = ?1 AND webhook > ?2 ORDER BY webhook LIMIT 1";
+pub(super) const NEXT_WORKSPACE: &str =
+    "SELECT workspace, webhook FROM deliveries INDEXED BY deliveries_pending
+     WHERE state = 0 AND workspace > ?1 ORDER BY workspace, webhook LIMIT 1";
 pub(super) const NEXT_HOLDER: &str = "SELECT held_by FROM deliveries INDEXED BY deliveries_pending
      WHERE workspace = ?1 AND webhook = ?2 AND state = 0 AND held_by > ?3 AND held_by < ?4
      ORDER BY held_by LIMIT 1";
@@ -40,16 +43,23 @@ pub(super) fn next_pending(
     conn: &Connection,
     after: Option<(WorkspaceId, WebhookId)>,
 ) -> Result<Option<(WorkspaceId, WebhookId)>, StoreError> {
-    let (workspace, webhook) = after.map_or((i64::MIN, Uuid::nil()), |(workspace, webhook)| {
-        (workspace.number(), webhook.uuid())
-    });
-    let mut find = conn.prepare_cached(NEXT_PENDING)?;
-    let next = find
-        .query_row(params![workspace, webhook.as_bytes()], |row| {
-            Ok((WorkspaceId::new(row.get(0)?), WebhookId::new(uuid(row, 1)?)))
-        })
-        .optional()?;
-    Ok(next)
+    let read = |row: &Row<'_>| Ok((WorkspaceId::new(row.get(0)?), WebhookId::new(uuid(row, 1)?)));
+    // Two seeks, since a comparison of pairs would walk through the rest of the first webhook.
+    if let Some((workspace, webhook)) = after {
+        let key = webhook.uuid();
+        let next = conn
+            .prepare_cached(NEXT_WEBHOOK)?
+            .query_row(params![workspace.number(), key.as_bytes()], read)
+            .optional()?;
+        if next.is_some() {
+            return Ok(next);
+        }
+    }
+    let workspace = after.map_or(i64::MIN, |(workspace, _)| workspace.number());
+    Ok(conn
+        .prepare_cached(NEXT_WORKSPACE)?
+        .query_row([workspace], read)
+        .optional()?)
 }
 
 /// Which holders but the present one a webhook's pending deliveries name: those are free.

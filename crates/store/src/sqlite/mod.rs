@@ -29,6 +29,8 @@ mod row;
 mod stats;
 mod store;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 mod writer;
 

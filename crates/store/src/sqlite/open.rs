@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::{Timestamp, WorkspaceId};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use rusqlite_migration::{M, Migrations};
 
 use super::SqliteOptions;
@@ -41,7 +41,10 @@ pub(super) struct Opened {
 
 /// Opens or makes the database at `path`, whose lock is held.
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreError> {
-    let mut conn = connect(path)?;
+    let mut conn = connect(path).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => not_ours(path),
+        _ => error.into(),
+    })?;
     if is_new(&conn)? {
         conn.pragma_update(None, "page_size", options.page_bytes.unwrap_or(PAGE_BYTES))?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -109,7 +112,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A connection with the settings that belong to each connection that writes.
-pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.pragma_update(None, "synchronous", "FULL")?;
@@ -121,25 +124,21 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// Whether the file is still empty.
 fn is_new(conn: &Connection) -> Result<bool, StoreError> {
-    let not_ours = || {
-        let name = conn.path().unwrap_or_default();
-        StoreError::Failed(format!(
-            "{name} is not a Signpost database: move it away or name another file"
-        ))
-    };
-    let id: i32 = conn
-        .query_row("PRAGMA application_id", [], |row| row.get(0))
-        .map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => not_ours(),
-            _ => error.into(),
-        })?;
+    let id: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let objects: i64 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match id {
         APPLICATION_ID => Ok(false),
         0 if objects == 0 => Ok(true),
-        _ => Err(not_ours()),
+        _ => Err(not_ours(Path::new(conn.path().unwrap_or_default()))),
     }
+}
+
+fn not_ours(path: &Path) -> StoreError {
+    let path = path.display();
+    StoreError::Failed(format!(
+        "{path} is not a Signpost database: move it away or name another file"
+    ))
 }
 
 fn check_schema_version(conn: &Connection) -> Result<(), StoreError> {

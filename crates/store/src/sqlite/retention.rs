@@ -4,7 +4,7 @@
 //! so that what must stay (events with pending deliveries) is looked at once a pass, not once a
 //! step. At its end the statistics that are as old go too.
 
-use domain::{EventKey, Timestamp, WebhookId, WorkspaceId};
+use domain::{EventKey, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
@@ -175,22 +175,30 @@ fn remove_keys(
 
 /// Removes statistics of slots that ended before `before`, webhook by webhook.
 fn remove_counts(conn: &Connection, before: Timestamp) -> Result<(), StoreError> {
-    let mut next = conn.prepare_cached(
-        "SELECT workspace, webhook FROM webhook_counts WHERE (workspace, webhook) > (?1, ?2)
-         ORDER BY workspace, webhook LIMIT 1",
+    let mut next_workspace = conn.prepare_cached(
+        "SELECT workspace FROM webhook_counts WHERE workspace > ?1 ORDER BY workspace LIMIT 1",
+    )?;
+    let mut next_webhook = conn.prepare_cached(
+        "SELECT webhook FROM webhook_counts WHERE workspace = ?1 AND webhook > ?2
+         ORDER BY webhook LIMIT 1",
     )?;
     let mut remove = conn.prepare_cached(
         "DELETE FROM webhook_counts WHERE workspace = ?1 AND webhook = ?2 AND slot < ?3",
     )?;
-    let (mut workspace, mut webhook) = (i64::MIN, WebhookId::new(Uuid::nil()));
-    loop {
-        let found = next
-            .query_row(params![workspace, webhook.uuid().as_bytes()], |row| {
-                Ok((row.get(0)?, WebhookId::new(uuid(row, 1)?)))
-            })
-            .optional()?;
-        let Some(found) = found else { return Ok(()) };
-        (workspace, webhook) = found;
-        remove.execute(params![workspace, webhook.uuid().as_bytes(), slot(before)])?;
+    let mut workspace = i64::MIN;
+    while let Some(next) = next_workspace
+        .query_row([workspace], |row| row.get(0))
+        .optional()?
+    {
+        workspace = next;
+        let mut webhook = Uuid::nil();
+        while let Some(next) = next_webhook
+            .query_row(params![workspace, webhook.as_bytes()], |row| uuid(row, 0))
+            .optional()?
+        {
+            webhook = next;
+            remove.execute(params![workspace, webhook.as_bytes(), slot(before)])?;
+        }
     }
+    Ok(())
 }
