@@ -57,6 +57,24 @@ pub fn unknown(name: &str, known: &[&str]) -> FieldError {
     }
 }
 
+/// Where a JSON Pointer into the field `base` leads, as paths are told: `/items/0/sku` into `data`
+/// as `data.items[0].sku`.
+pub fn path_into(base: &str, pointer: &str) -> String {
+    let mut path = base.to_owned();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.parse::<usize>().is_ok() {
+            path.push('[');
+            path.push_str(&part);
+            path.push(']');
+        } else {
+            path.push('.');
+            path.push_str(&part);
+        }
+    }
+    path
+}
+
 /// Tells `null` (`Some(None)`) from a field that is not there (`None`, by `serde(default)`).
 ///
 /// # Errors
@@ -86,6 +104,12 @@ mod tests {
         assert_eq!(parse_or_empty::<Body>(b" \n").unwrap().note, None);
         assert_eq!(parse::<Body>(br#"{"note":null}"#).unwrap().note, Some(None));
         assert_eq!(parse::<Body>(br#"{"id":1,"note":"x"}"#).unwrap().note, Some(Some("x".to_owned())));
+    }
+
+    #[test]
+    fn a_pointer_becomes_a_path() {
+        assert_eq!(path_into("data", ""), "data");
+        assert_eq!(path_into("events[2].data", "/items/0/a~1b"), "events[2].data.items[0].a/b");
     }
 
     #[test]

@@ -20,6 +20,9 @@ impl From<JsonError> for Problem {
                 faults.end().expect_err("a fault was put in")
             }
             JsonError::TooLarge { .. } => Self::new(Kind::BodyTooLarge, format!("The body has {error}.")),
+            JsonError::TrailingData { offset } => {
+                Self::new(Kind::InvalidJson, format!("Something follows the end of the JSON at byte {offset}."))
+            }
             _ => Self::new(Kind::InvalidJson, format!("The body is {error}.")),
         }
     }
@@ -113,29 +116,15 @@ pub fn not_accepted(error: AcceptError, at: impl Fn(usize) -> String) -> Problem
         AcceptError::Loop { .. } => Problem::new(Kind::LoopDetected, capitalised(&error.to_string())),
         AcceptError::Schema { index, violations, .. } => {
             let at = at(index);
+            let data = if at.is_empty() { "data".to_owned() } else { format!("{at}.data") };
             let errors = violations.into_iter().map(|(pointer, message)| FieldError {
-                path: path_in_data(&at, &pointer),
+                path: fields::path_into(&data, &pointer),
                 message,
             });
             Problem::fields(errors.collect())
         }
         AcceptError::Store(error) => error.into(),
     }
-}
-
-/// A JSON Pointer into `data` as a path: `/items/0/sku` as `data.items[0].sku`.
-fn path_in_data(at: &str, pointer: &str) -> String {
-    let mut path = if at.is_empty() { "data".to_owned() } else { format!("{at}.data") };
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
-        if part.parse::<usize>().is_ok() {
-            path.push_str(&format!("[{part}]"));
-        } else {
-            path.push('.');
-            path.push_str(&part);
-        }
-    }
-    path
 }
 
 fn capitalised(text: &str) -> String {
@@ -147,13 +136,6 @@ fn capitalised(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pointer_into_the_data_becomes_a_path() {
-        assert_eq!(path_in_data("", ""), "data");
-        assert_eq!(path_in_data("", "/items/0/sku"), "data.items[0].sku");
-        assert_eq!(path_in_data("events[12]", "/a~1b"), "events[12].data.a/b");
-    }
 
     #[test]
     fn faults_of_one_kind_keep_it_and_only_the_first_are_told() {

@@ -2,7 +2,10 @@
 
 use delivery::webhooks::{Fault, FieldError as Refused, WebhookError};
 
-use crate::problem::{FieldError, Kind, Problem};
+use crate::{
+    api::fields,
+    problem::{FieldError, Kind, Problem},
+};
 
 impl From<WebhookError> for Problem {
     fn from(error: WebhookError) -> Self {
@@ -24,8 +27,16 @@ impl From<WebhookError> for Problem {
 pub fn refused(errors: Vec<Refused>) -> Problem {
     let first = errors.first().map(|error| error.fault).expect("a refusal names what is refused");
     let kind = if errors.iter().all(|error| error.fault == first) { kind(first) } else { Kind::ValidationFailed };
-    let errors = errors.into_iter().map(|error| FieldError { path: error.path, message: error.message });
+    let errors = errors.into_iter().map(|error| FieldError { path: path(error.path), message: error.message });
     Problem::fields_of(kind, errors.collect())
+}
+
+/// Filters and schedules say with a JSON Pointer where in them it is.
+fn path(path: String) -> String {
+    ["filter", "schedule"]
+        .into_iter()
+        .find_map(|base| Some(fields::path_into(base, path.strip_prefix(base).filter(|rest| rest.starts_with('/'))?)))
+        .unwrap_or(path)
 }
 
 const fn kind(fault: Fault) -> Kind {
