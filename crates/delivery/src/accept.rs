@@ -221,7 +221,9 @@ impl Shared {
         for Planned { delivery, endpoint } in planned {
             let lane = &endpoint.lane;
             if delivery.held {
-                lane.push_reserved(fresh(delivery.id, created_at, &loaded, self.store.lease()));
+                let ready = fresh(delivery.id, created_at, &loaded, self.store.lease());
+                let too_late = lane.push_reserved(ready, self.now());
+                self.give_back(lane, too_late.into_iter().collect());
             } else {
                 lane.leave_on_disk();
             }

@@ -160,7 +160,7 @@ impl Lane {
             && !state.on_disk
             && !state.loading
             && state.held_until <= now
-            && !matches!(state.breaker.allowance(now), Allowance::OpenUntil(_));
+            && !state.is_open(now);
         if room && flows {
             state.reserved += 1;
         } else {
@@ -174,11 +174,19 @@ impl Lane {
         self.state.lock().reserved -= 1;
     }
 
-    /// Puts a stored delivery into the place that was kept for it.
-    pub(crate) fn push_reserved(&self, ready: Ready) {
+    /// Puts a stored delivery into the place that was kept for it. Answers it back if the lane
+    /// has stopped flowing since the place was reserved: it must wait on disk with the others.
+    pub(crate) fn push_reserved(&self, ready: Ready, now: Timestamp) -> Option<Ready> {
         let mut state = self.state.lock();
         state.reserved -= 1;
+        let ordered = state.is_ordered();
+        let behind_others = ordered && (state.on_disk || state.loading || state.held_until > now);
+        if behind_others || state.endpoint.is_none() || state.is_open(now) {
+            state.leave_on_disk();
+            return Some(ready);
+        }
         state.push(ready);
+        None
     }
 
     /// Notes that due deliveries lie on disk.
@@ -231,7 +239,8 @@ impl Lane {
         let ready = state.ready.pop_front().expect("the head was just seen");
         state.running += 1;
         state.forced = state.forced.saturating_sub(1);
-        let load = state.on_disk && !state.loading && state.ready.len() < low_water;
+        // An ordered lane loads when it is empty: the store gives out only what nobody holds before.
+        let load = !config.ordered && state.on_disk && !state.loading && state.ready.len() < low_water;
         state.loading |= load;
         let more = state.running < cap && !state.ready.is_empty();
         Step::Start { ready, endpoint, more, load }
@@ -260,8 +269,7 @@ impl Lane {
         if let Some(mark) = mark {
             state.failing_since = mark;
         }
-        let opened = matches!(state.breaker.allowance(now), Allowance::OpenUntil(_));
-        let given_back = if opened { state.take_ready() } else { Vec::new() };
+        let given_back = if state.is_open(now) { state.take_ready() } else { Vec::new() };
         Recorded { mark, failing_since: state.failing_since, given_back }
     }
 
@@ -296,8 +304,10 @@ impl Lane {
         if state.endpoint.is_none() {
             return claimed;
         }
-        state.on_disk = !exhausted || state.left_on_disk != load.mark;
-        if matches!(state.breaker.allowance(now), Allowance::OpenUntil(_)) && state.forced == 0 {
+        // What is being stored as held would hide what lies behind it from an ordered claim.
+        let hidden = load.ordered && state.reserved > 0;
+        state.on_disk = !exhausted || hidden || state.left_on_disk != load.mark;
+        if state.is_open(now) && state.forced == 0 {
             state.leave_on_disk();
             return claimed;
         }
@@ -365,12 +375,20 @@ pub(crate) struct Load {
 impl State {
     /// Queues at the back; in an ordered lane, by id, which is the order of acceptance.
     fn push(&mut self, ready: Ready) {
-        let ordered = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.webhook.config.ordered);
-        let behind = match ordered {
-            true => self.ready.iter().rev().take_while(|other| other.delivery > ready.delivery).count(),
-            false => 0,
-        };
-        self.ready.insert(self.ready.len() - behind, ready);
+        let mut at = self.ready.len();
+        if self.is_ordered() {
+            at -= self.ready.iter().rev().take_while(|other| other.delivery > ready.delivery).count();
+        }
+        self.ready.insert(at, ready);
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.webhook.config.ordered)
+    }
+
+    /// Whether the breaker holds everything back.
+    fn is_open(&self, now: Timestamp) -> bool {
+        matches!(self.breaker.allowance(now), Allowance::OpenUntil(_))
     }
 
     fn leave_on_disk(&mut self) {

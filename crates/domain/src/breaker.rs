@@ -14,7 +14,7 @@ use crate::Timestamp;
 /// So many failures in a row open a closed breaker.
 pub const FAILURES_TO_OPEN: u32 = 10;
 /// How long it stays open the first time.
-pub const OPEN_MIN: Duration = Duration::from_secs(30);
+pub const OPEN_MIN: Duration = Duration::from_secs(5);
 /// How long it stays open at most, jitter included. Each opening in a row doubles the time.
 pub const OPEN_MAX: Duration = Duration::from_mins(10);
 /// Jitter lengthens an opening by up to this share, so that webhooks do not probe in step.

@@ -106,7 +106,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<Timestamp>, StoreError>;
 
     /// Makes one delivery pending and due at `now`, whatever state it is in, unless it is held
-    /// (its attempt is running or about to). A dead one starts its schedule afresh.
+    /// (its attempt is running or about to). Its attempts go on being counted: one whose schedule
+    /// was used up gets one more.
     async fn retry(
         &self,
         workspace: WorkspaceId,

@@ -30,8 +30,8 @@ pub async fn a_waiting_delivery_is_retried_now(backend: &impl Backend) {
     assert_eq!(ids(&test.claim(webhook, 10).await), [id]);
 }
 
-/// Dead or delivered: it is pending again with its schedule before it; the log stays.
-pub async fn a_finished_delivery_is_retried_afresh(backend: &impl Backend) {
+/// Dead or delivered: it is pending again; its attempts go on being counted and logged.
+pub async fn a_finished_delivery_is_retried(backend: &impl Backend) {
     let test = Fixture::new(backend).await;
     let webhook = test.webhook_id();
     for next in [Next::Dead, Next::Delivered] {
@@ -44,11 +44,11 @@ pub async fn a_finished_delivery_is_retried_afresh(backend: &impl Backend) {
         );
         let delivery = test.get(id).await;
         assert_eq!(delivery.state, DeliveryState::Pending);
-        assert_eq!(delivery.attempts, 0);
+        assert_eq!(delivery.attempts, 1);
         assert_eq!(delivery.next_attempt_at, Some(test.now()));
         assert_eq!(delivery.finished_at, None);
         assert_eq!(ids(&test.claim(webhook, 10).await), [id]);
-        test.record(id, webhook, 1, Next::Delivered).await;
+        test.record(id, webhook, 2, Next::Delivered).await;
         assert_eq!(test.store.attempts(HOME, id).await.unwrap().len(), 2);
     }
 }

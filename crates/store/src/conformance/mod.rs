@@ -80,7 +80,7 @@ macro_rules! store_conformance {
             ];
             deliveries: [
                 a_waiting_delivery_is_retried_now,
-                a_finished_delivery_is_retried_afresh,
+                a_finished_delivery_is_retried,
                 a_held_delivery_is_not_retried,
                 deliveries_are_listed_newest_first,
                 deliveries_are_filtered,

@@ -204,8 +204,7 @@ pub(super) fn retry(
     }
     let mut put = batch.conn.prepare_cached(
         "UPDATE deliveries
-         SET state = 0, due_ms = ?3, held_by = 0, finished_ms = NULL,
-             attempts = CASE state WHEN 0 THEN attempts ELSE 0 END
+         SET state = 0, due_ms = ?3, held_by = 0, finished_ms = NULL
          WHERE workspace = ?1 AND id = ?2",
     )?;
     put.execute(params![workspace.number(), id.uuid().as_bytes(), now.ms()])?;
