@@ -20,7 +20,7 @@ fn id(record: &Value) -> &str {
 }
 
 /// The delivery of the event to the webhook, once it is in this state.
-fn delivery_in(server: &Server, event: &str, state: &str) -> Value {
+pub fn delivery_in(server: &Server, event: &str, state: &str) -> Value {
     for _ in 0..1_000 {
         let list = server.json(["deliveries", "list", "--event", event, "--state", state]);
         if let Some(delivery) = list["data"].as_array().unwrap().first() {

@@ -1,6 +1,9 @@
 //! What keeps printing: listening, and following the log.
 
-use crate::program::{Receiver, Server, Streaming};
+use crate::{
+    online::delivery_in,
+    program::{Receiver, Server, Streaming},
+};
 
 #[test]
 fn a_listener_gets_what_a_webhook_would_verifies_it_and_hands_it_on() {
@@ -87,9 +90,9 @@ fn the_log_is_followed_failures_only_if_asked() {
         "--schedule",
         "none",
     ]);
+    let failed = server.json(["events", "send", "workflow.failed"]);
+    delivery_in(&server, failed["id"].as_str().unwrap(), "dead");
     // The stream stands before the past is read, so the first line of the past says that it does.
-    server.run(["events", "send", "workflow.failed"]).expect(0);
-    receiver.next();
     let args = ["logs", "--follow", "--max", "1"];
     let mut all = Streaming::start(&mut server.command(args));
     assert_eq!(all.next()["event"], "workflow.failed");
