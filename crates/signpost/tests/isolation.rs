@@ -111,7 +111,7 @@ async fn nine_endpoints_get_everything_while_a_tenth_never_answers() {
     assert!(silent.open.load(Ordering::SeqCst) <= SILENT_CAP);
     assert!(silent.most.load(Ordering::SeqCst) > 0, "it was tried");
     let waiting = api
-        .all(&format!("/api/v1/deliveries?webhook={}", held.id))
+        .all(&format!("/api/v1/deliveries?webhookId={}", held.id))
         .await;
     assert_eq!(waiting.len(), EVENTS, "nothing of its own was dropped");
     assert!(

@@ -326,6 +326,7 @@ async fn publish_all(api: &Api, own: &[(&str, &str)], payloads: &[Payload]) -> u
         );
         accepted += usize::from(taken);
     }
+    eprintln!("{accepted} events published");
     accepted
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// Each nth of the vectors of canonical JSON is taken: enough of every kind, soon done.
 const STRIDE: usize = 5;
@@ -15,26 +15,47 @@ pub struct Payload {
     pub is_plain: bool,
 }
 
+/// A line of the recorded signatures.
+#[derive(Deserialize)]
+struct Signed {
+    payload: String,
+}
+
+/// A line of the vectors of canonical JSON.
+#[derive(Deserialize)]
+struct Vector {
+    #[serde(rename = "in")]
+    text: String,
+    /// What JavaScript makes of it; `None` if that refuses it.
+    js: Option<String>,
+    /// In which ways doubles lose something of it.
+    #[serde(default)]
+    lossy: Vec<String>,
+}
+
 /// The payloads; none (which is said) where the corpora are not here.
 pub fn payloads() -> Vec<Payload> {
-    let mut payloads: Vec<_> = lines("signatures/outbound-js.jsonl")
-        .iter()
+    let signed = lines::<Signed>("signatures/outbound-js.jsonl").into_iter();
+    let mut payloads: Vec<_> = signed
         .map(|line| Payload {
-            text: text(line, "payload"),
+            text: line.payload,
             is_plain: false,
         })
         .collect();
-    let vectors = lines("json-canonical/vectors.jsonl");
-    let valid = vectors.iter().filter(|line| line["js"].is_string());
-    payloads.extend(valid.step_by(STRIDE).map(|line| Payload {
-        text: text(line, "in"),
-        is_plain: line["lossy"].as_array().is_some_and(Vec::is_empty),
+    let vectors = lines::<Vector>("json-canonical/vectors.jsonl").into_iter();
+    let valid = vectors.filter(|vector| vector.js.is_some());
+    payloads.extend(valid.step_by(STRIDE).map(|vector| Payload {
+        is_plain: vector.lossy.is_empty(),
+        text: vector.text,
     }));
     payloads
 }
 
 /// The lines of a file of the corpora; none (which is said) where it is not here.
-pub fn lines(file: &str) -> Vec<Value> {
+///
+/// Only the fields that are asked for are read: others hold lone surrogates, which no string of
+/// Rust's can have.
+pub fn lines<T: DeserializeOwned>(file: &str) -> Vec<T> {
     let path = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../../shared/corpora"
@@ -45,13 +66,6 @@ pub fn lines(file: &str) -> Vec<Value> {
         return Vec::new();
     };
     text.lines()
-        .map(|line| serde_json::from_str(line).expect("a corpus line is JSON"))
+        .map(|line| serde_json::from_str(line).expect("a corpus line has the fields asked for"))
         .collect()
-}
-
-fn text(line: &Value, field: &str) -> String {
-    line[field]
-        .as_str()
-        .unwrap_or_else(|| panic!("a line has {field}: {line}"))
-        .to_owned()
 }

@@ -29,14 +29,14 @@ impl Subscriber {
     /// Waits until none of its deliveries is pending, then gives them all.
     pub async fn settled(&self, api: &Api) -> Vec<Value> {
         let pending = format!(
-            "/api/v1/deliveries?webhook={}&state=pending&limit=1",
+            "/api/v1/deliveries?webhookId={}&state=pending&limit=1",
             self.id
         );
         api.until(&pending, |page| {
             page["data"].as_array().is_some_and(Vec::is_empty)
         })
         .await;
-        api.all(&format!("/api/v1/deliveries?webhook={}", self.id))
+        api.all(&format!("/api/v1/deliveries?webhookId={}", self.id))
             .await
     }
 
