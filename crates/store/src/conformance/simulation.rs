@@ -220,9 +220,6 @@ async fn retry<B: Backend>(test: &Fixture<'_, B>, model: &mut Model, dice: &mut 
         return;
     }
     assert_eq!(answer, Retried::Due(modelled.webhook), "{at}");
-    if modelled.state != DeliveryState::Pending {
-        modelled.attempts = 0;
-    }
     modelled.state = DeliveryState::Pending;
     modelled.due = Some(test.now().ms());
 }

@@ -12,7 +12,7 @@ use super::{
         DEAD, DELIVERED, PENDING, corrupt, count, error_class, error_number, integer, time,
         time_or_null,
     },
-    tally::Counts,
+    tally::{Counts, made_at},
     writer::Batch,
 };
 use crate::{FinishAttempt, Finished, StoreError};
@@ -22,27 +22,15 @@ pub(super) fn finish(
     batch: &mut Batch<'_, '_>,
     finish: &FinishAttempt,
 ) -> Result<Finished, StoreError> {
-    let workspace = finish.workspace.number();
-    let id = finish.delivery.uuid();
     if finish.lease.0 != batch.epoch {
         return Ok(Finished::LeaseLost);
     }
-    let held: Option<(Option<i64>, i64)> = batch
-        .hot
-        .fence
-        .query_row(params![workspace, id.as_bytes(), batch.epoch], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let Some((previous, created_ms)) = held else {
-        return Ok(Finished::LeaseLost);
-    };
-
-    let attempt = &finish.attempt;
     let row = batch.kept.next_attempt;
+    if !insert(batch, finish, row)? {
+        return Ok(Finished::LeaseLost);
+    }
     batch.kept.next_attempt += 1;
-    insert(batch, attempt, row, previous)?;
-
+    let attempt = &finish.attempt;
     let ended = attempt
         .started_at
         .ms()
@@ -53,8 +41,8 @@ pub(super) fn finish(
         Next::RetryAt(at) => (PENDING, Some(at.ms()), None),
     };
     batch.hot.settle.execute(params![
-        workspace,
-        id.as_bytes(),
+        finish.workspace.number(),
+        finish.delivery.uuid().as_bytes(),
         state,
         attempt.number,
         due,
@@ -64,20 +52,16 @@ pub(super) fn finish(
     if let Some(mark) = finish.failing_since {
         mark_failing(batch.conn, finish, mark)?;
     }
-    tally(batch, finish, Timestamp::from_ms(created_ms));
+    tally(batch, finish);
     Ok(Finished::Recorded)
 }
 
-fn insert(
-    batch: &mut Batch<'_, '_>,
-    attempt: &Attempt,
-    row: i64,
-    previous: Option<i64>,
-) -> Result<(), StoreError> {
+/// Logs the attempt, unless the present lease does not cover the delivery: then `false`.
+fn insert(batch: &mut Batch<'_, '_>, finish: &FinishAttempt, row: i64) -> Result<bool, StoreError> {
+    let attempt = &finish.attempt;
     let body = Some(&attempt.response_body[..]).filter(|body| !body.is_empty());
-    batch.hot.insert_attempt.execute(params![
+    let inserted = batch.hot.insert_attempt.execute(params![
         row,
-        previous,
         attempt.number,
         attempt.started_at.ms(),
         integer(attempt.duration_us),
@@ -91,8 +75,11 @@ fn insert(
         attempt.response_truncated,
         attempt.peer.map(|peer| peer.to_string()),
         attempt.tls_not_after.map(Timestamp::ms),
+        finish.workspace.number(),
+        finish.delivery.uuid().as_bytes(),
+        batch.epoch,
     ])?;
-    Ok(())
+    Ok(inserted > 0)
 }
 
 fn mark_failing(
@@ -113,7 +100,7 @@ fn mark_failing(
     Ok(())
 }
 
-fn tally(batch: &mut Batch<'_, '_>, finish: &FinishAttempt, created: Timestamp) {
+fn tally(batch: &mut Batch<'_, '_>, finish: &FinishAttempt) {
     let attempt = &finish.attempt;
     let succeeded = attempt.status.is_some_and(|status| {
         Outcome::Answered {
@@ -137,7 +124,8 @@ fn tally(batch: &mut Batch<'_, '_>, finish: &FinishAttempt, created: Timestamp) 
     tally.held -= 1;
     if !matches!(finish.next, Next::RetryAt(_)) {
         tally.pending -= 1;
-        tally.add(finish.workspace, finish.webhook, created, ended);
+        let made_at = made_at(finish.delivery);
+        tally.add(finish.workspace, finish.webhook, made_at, ended);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
         DEAD, DELIVERED, PENDING, error_class, event_id, event_type, limit, state, time,
         time_or_null, uuid, uuid_or_null,
     },
-    tally::Counts,
+    tally::{Counts, made_at},
     webhooks::exists,
     writer::Batch,
 };
@@ -184,7 +184,7 @@ pub(super) fn retry(
     now: Timestamp,
 ) -> Result<Retried, StoreError> {
     let mut find = batch.conn.prepare_cached(
-        "SELECT webhook, state, held_by, created_ms FROM deliveries WHERE workspace = ?1 AND id = ?2",
+        "SELECT webhook, state, held_by FROM deliveries WHERE workspace = ?1 AND id = ?2",
     )?;
     let found = find
         .query_row(params![workspace.number(), id.uuid().as_bytes()], |row| {
@@ -192,11 +192,10 @@ pub(super) fn retry(
                 WebhookId::new(uuid(row, 0)?),
                 row.get::<_, i64>(1)?,
                 row.get::<_, i64>(2)?,
-                time(row, 3)?,
             ))
         })
         .optional()?;
-    let Some((webhook, state, held_by, created)) = found else {
+    let Some((webhook, state, held_by)) = found else {
         return Ok(Retried::Unknown);
     };
     if state == PENDING && held_by == batch.epoch {
@@ -215,7 +214,7 @@ pub(super) fn retry(
             dead: -i64::from(state == DEAD),
             ..Counts::default()
         };
-        batch.tally.add(workspace, webhook, created, back);
+        batch.tally.add(workspace, webhook, made_at(id), back);
     }
     Ok(Retried::Due(webhook))
 }
@@ -259,13 +258,13 @@ pub(super) fn bury(
         if exists(batch.conn, workspace, webhook)? {
             continue;
         }
-        for (id, created) in pending_of(batch, workspace, webhook, most - buried)? {
-            bury.execute(params![workspace.number(), id.as_bytes(), now.ms()])?;
+        for id in pending_of(batch, workspace, webhook, most - buried)? {
+            bury.execute(params![workspace.number(), id.uuid().as_bytes(), now.ms()])?;
             batch.tally.pending -= 1;
             batch.tally.add(
                 workspace,
                 webhook,
-                created,
+                made_at(id),
                 Counts {
                     dead: 1,
                     ..Counts::default()
@@ -283,9 +282,9 @@ fn pending_of(
     workspace: WorkspaceId,
     webhook: WebhookId,
     most: usize,
-) -> Result<Vec<(Uuid, Timestamp)>, StoreError> {
+) -> Result<Vec<DeliveryId>, StoreError> {
     let mut find = batch.conn.prepare_cached(
-        "SELECT id, created_ms FROM deliveries INDEXED BY deliveries_pending
+        "SELECT id FROM deliveries INDEXED BY deliveries_pending
          WHERE workspace = ?1 AND webhook = ?2 AND state = 0 AND held_by < ?3 LIMIT ?4",
     )?;
     let rows = find.query_map(
@@ -295,7 +294,7 @@ fn pending_of(
             batch.epoch,
             limit(most)
         ],
-        |row| Ok((uuid(row, 0)?, time(row, 1)?)),
+        |row| uuid(row, 0).map(DeliveryId::new),
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

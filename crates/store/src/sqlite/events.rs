@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     row::{EVENT_COLUMNS, corrupt, event as read_event, event_id, least_id, limit, uuid},
-    tally::Counts,
+    tally::{Counts, made_at},
     writer::Batch,
 };
 use crate::{Accepted, EventFilter, NewDelivery, NewEvent, Page, StoreError};
@@ -180,7 +180,7 @@ pub(super) fn insert_delivery(
     batch.tally.add(
         workspace,
         new.webhook,
-        now,
+        made_at(new.id),
         Counts {
             made: 1,
             ..Counts::default()

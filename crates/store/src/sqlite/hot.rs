@@ -10,9 +10,8 @@ pub(super) struct Hot<'c> {
     pub(super) insert_event: Statement<'c>,
     /// workspace, id, event, webhook, due, holder, ordered, created, replay
     pub(super) insert_delivery: Statement<'c>,
-    /// workspace, delivery, holder → last attempt, created
-    pub(super) fence: Statement<'c>,
-    /// In the order of the table's columns.
+    /// row, then as the table's columns from `number` on, then workspace, delivery, holder; stores
+    /// nothing unless that holder has that delivery
     pub(super) insert_attempt: Statement<'c>,
     /// workspace, delivery, state, attempts, due, finished, last attempt
     pub(super) settle: Statement<'c>,
@@ -37,15 +36,12 @@ impl<'c> Hot<'c> {
                                          created_ms, finished_ms, last_attempt, replay)
                  VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7, ?8, NULL, NULL, ?9)",
             )?,
-            fence: conn.prepare(
-                "SELECT last_attempt, created_ms FROM deliveries
-                 WHERE workspace = ?1 AND id = ?2 AND state = 0 AND held_by = ?3",
-            )?,
             insert_attempt: conn.prepare(
                 "INSERT INTO attempts (row, previous, number, started_ms, duration_us, url, status, error,
                                        error_message, request_headers, response_headers, response_body,
                                        response_truncated, peer, tls_not_after_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                 SELECT ?1, last_attempt, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
+                 FROM deliveries WHERE workspace = ?15 AND id = ?16 AND state = 0 AND held_by = ?17",
             )?,
             settle: conn.prepare(
                 "UPDATE deliveries

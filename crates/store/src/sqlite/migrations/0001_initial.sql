@@ -61,7 +61,7 @@ CREATE TABLE deliveries (
     event        BLOB    NOT NULL, -- key of the event that it carries
     webhook      BLOB    NOT NULL, -- the webhook that it goes to
     state        INTEGER NOT NULL, -- 0 pending, 1 delivered, 2 dead
-    attempts     INTEGER NOT NULL, -- attempts made since it was made or retried by hand
+    attempts     INTEGER NOT NULL, -- attempts made
     due_ms       INTEGER,          -- pending: when the next attempt may start; else null
     held_by      INTEGER NOT NULL, -- pending: epoch of the process that holds it, 0: nobody; else 0
     ordered      INTEGER NOT NULL, -- 1: its webhook is strictly ordered
@@ -110,7 +110,7 @@ CREATE TABLE webhook_counts (
     workspace       INTEGER NOT NULL, -- whose it is
     webhook         BLOB    NOT NULL, -- the webhook
     slot            INTEGER NOT NULL, -- which ten minutes: ms since 1970, divided by 600,000
-    made            INTEGER NOT NULL, -- deliveries made in this slot
+    made            INTEGER NOT NULL, -- deliveries made in this slot (by the time in their ids)
     delivered       INTEGER NOT NULL, -- those of them that are delivered
     dead            INTEGER NOT NULL, -- those of them that are dead
     attempts        INTEGER NOT NULL, -- attempts begun in this slot
