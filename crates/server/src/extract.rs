@@ -178,7 +178,7 @@ impl PageQuery {
         if !(1..=PAGE_MAX).contains(&limit) {
             return Err(Problem::field("limit", format!("must be 1 to {PAGE_MAX}")));
         }
-        let after = match &self.cursor {
+        let after = match self.cursor.as_deref().filter(|cursor| !cursor.is_empty()) {
             None => None,
             Some(cursor) => Some(cursor.parse().map_err(|_| {
                 Problem::field(

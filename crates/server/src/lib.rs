@@ -25,6 +25,7 @@ pub mod idempotency;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
+mod offline;
 pub mod openapi;
 pub mod problem;
 pub mod serve;

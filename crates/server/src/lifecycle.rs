@@ -39,6 +39,7 @@ use crate::{
     config::{ConfigError, FirstOwner, ServerConfig},
     front::Front,
     metrics::Metrics,
+    offline::OfflineDialer,
     serve::serve,
     state::{App, SharedApp},
 };
@@ -103,7 +104,7 @@ pub enum StartError {
     /// Strangers could reach a server that nobody owns.
     #[error(
         "{address} can be reached by others, and there is no user yet, so anybody would be the owner. \
-         Make one first: `signpost users add --login <name> --role owner`, or set SIGNPOST_ADMIN_LOGIN and \
+         Make one first: `signpost users add <login>` with the same --data-dir, or set SIGNPOST_ADMIN_LOGIN and \
          SIGNPOST_ADMIN_PASSWORD for this start. Or bind to 127.0.0.1"
     )]
     NoOwner {
@@ -281,17 +282,17 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Which addresses may be called: public ones, loopback in local mode, and what was allowed.
+/// The way out: public addresses, loopback in local mode, and what was allowed; with `offline`
+/// nothing public.
 fn egress(config: &ServerConfig, local_mode: bool) -> Egress {
     let base = AddressPolicy::public_only().allow_loopback(local_mode);
-    let policy = config
-        .allow_targets
-        .iter()
-        .fold(base, |policy, network| policy.allow(*network));
-    Egress::new(EgressConfig {
-        policy,
-        ..EgressConfig::default()
-    })
+    let allowed = &config.allow_targets;
+    let policy = allowed.iter().fold(base, |policy, network| policy.allow(*network));
+    let mut settings = EgressConfig { policy, ..EgressConfig::default() };
+    if config.offline {
+        settings.dialer = Arc::new(OfflineDialer::new(allowed.clone()));
+    }
+    Egress::new(settings)
 }
 
 /// Whether there are users, once the first owner is made if one was named.

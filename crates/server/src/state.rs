@@ -1,13 +1,11 @@
 //! What every request handler shares.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
 use store::SharedStore;
+use tokio::sync::watch;
 
 use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
 
@@ -23,7 +21,7 @@ pub struct App {
     pub metrics: Metrics,
     /// The `Idempotency-Key`s whose requests run at this moment.
     pub key_locks: KeyLocks,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 /// The state as it is shared.
@@ -43,7 +41,7 @@ impl App {
             gatekeeper,
             metrics,
             key_locks: KeyLocks::default(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         })
     }
 
@@ -69,11 +67,17 @@ impl App {
 
     /// Says that the server is going down: `/readyz` answers 503 from now on.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
     }
 
     /// Whether the server is going down.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
+    }
+
+    /// Waits until the server is going down: what would never end by itself ends then.
+    pub async fn wait_for_draining(&self) {
+        // An error would mean that the sender is gone, which lives in `self`.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }

@@ -255,11 +255,12 @@ impl Gatekeeper {
         store: &SharedStore,
         now: Timestamp,
     ) -> Result<Identity, Problem> {
-        let asked = asked_workspace(headers)?;
+        // Told only to those who may come in.
+        let asked = asked_workspace(headers);
         match bearer(headers)? {
             Some(key) if key.starts_with(KEY_PREFIX) => self.by_key(key, asked, store, now).await,
             Some(token) => self.by_token(token, asked, store, now).await,
-            None if self.is_local() => local(asked, store).await,
+            None if self.is_local() => local(asked?, store).await,
             None => Err(no_credentials()),
         }
     }
@@ -267,7 +268,7 @@ impl Gatekeeper {
     async fn by_key(
         &self,
         key: &str,
-        asked: Option<WorkspaceId>,
+        asked: Result<Option<WorkspaceId>, Problem>,
         store: &SharedStore,
         now: Timestamp,
     ) -> Result<Identity, Problem> {
@@ -283,7 +284,7 @@ impl Gatekeeper {
         if !record.is_live(now) {
             return Err(refused("The API key was revoked or has expired."));
         }
-        if asked.is_some_and(|asked| asked != record.workspace) {
+        if asked?.is_some_and(|asked| asked != record.workspace) {
             return Err(Problem::not_found("workspace"));
         }
         Ok(Identity {
@@ -297,7 +298,7 @@ impl Gatekeeper {
     async fn by_token(
         &self,
         token: &str,
-        asked: Option<WorkspaceId>,
+        asked: Result<Option<WorkspaceId>, Problem>,
         store: &SharedStore,
         now: Timestamp,
     ) -> Result<Identity, Problem> {
@@ -320,6 +321,7 @@ impl Gatekeeper {
         if claims.pwm.as_deref() != Some(hex::encode(person.password_mark).as_str()) {
             return Err(refused("The password was changed since: log in again."));
         }
+        let asked = asked?;
         let (workspace, role) = match asked {
             Some(asked) => person
                 .memberships
