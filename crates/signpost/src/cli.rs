@@ -40,7 +40,6 @@ const CONFIGURABLE_AGENTS: &str = "configurable-agents";
 #[command(
     name = "signpost",
     version,
-    propagate_version = true,
     disable_help_subcommand = true,
     max_term_width = 100,
     after_help = EXAMPLES

@@ -19,18 +19,21 @@ use crate::{edge, problem::Problem};
 /// Where `serve` keeps its data when nothing else is said.
 const DEFAULT: &str = "./signpost-data";
 
+/// What these flags stand under in the help.
+const HEADING: &str = "Data folder";
+
 /// Which data folder a command works on.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Data folder")]
 pub struct DataDir {
     /// The folder that holds the database [default: ./signpost-data]
-    #[arg(long, global = true, env = "SIGNPOST_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = HEADING, env = "SIGNPOST_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
     /// The key that seals secrets, where it does not lie in the data folder
     #[arg(
         long,
         global = true,
+        help_heading = HEADING,
         env = "SIGNPOST_KEY",
         hide_env_values = true,
         value_name = "KEY"

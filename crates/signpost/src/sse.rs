@@ -76,9 +76,8 @@ impl Parser {
     fn end_message(&mut self) -> Option<Message> {
         let mut event = std::mem::take(&mut self.event);
         let mut data = std::mem::take(&mut self.data);
-        if data.pop().is_none() {
-            return None;
-        }
+        // Each line brought a line feed with it; without a line there is nothing to give out.
+        data.pop()?;
         if event.is_empty() {
             "message".clone_into(&mut event);
         }

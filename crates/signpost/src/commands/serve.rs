@@ -1,7 +1,9 @@
 //! `signpost serve`: runs the server until it is told to stop.
 //!
-//! Flags and environment become a `server::ServerConfig`; [`Stop`] says when to stop. What the
+//! Flags and environment become a `server::ServerConfig` ([`settings`]); [`Stop`] says when to stop. What the
 //! server is and does is the `server` crate's business.
+
+mod settings;
 
 use std::{
     io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration,
@@ -10,19 +12,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
-use server::{
-    ServerConfig, StartError,
-    config::{AccessConfig, FirstOwner},
-};
+use server::{ServerConfig, StartError};
 use store::StoreError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use self::settings::{AccessArgs, LimitsArgs};
 use crate::{
     edge,
     output::{BOLD, DIM, GOOD, Out, styled},
     problem::Problem,
-    when,
 };
 
 /// Seconds of a day.
@@ -103,86 +102,26 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub access: AccessArgs,
-}
 
-/// Who may come in, and from where.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Access")]
-pub struct AccessArgs {
-    /// Where others reach this server, for links
-    #[arg(long, env = "SIGNPOST_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<url::Url>,
-
-    /// The key that seals secrets, as a key file has it, where it is not to lie in the data folder
-    #[arg(long, env = "SIGNPOST_KEY", hide_env_values = true, value_name = "KEY")]
-    pub key: Option<String>,
-
-    /// Make this user the owner on start if there is no user yet; with --admin-password
-    #[arg(
-        long,
-        env = "SIGNPOST_ADMIN_LOGIN",
-        value_name = "LOGIN",
-        requires = "admin_password"
-    )]
-    pub admin_login: Option<String>,
-
-    /// The first owner's password (better set by environment than on the command line)
-    #[arg(
-        long,
-        env = "SIGNPOST_ADMIN_PASSWORD",
-        hide_env_values = true,
-        value_name = "PASSWORD"
-    )]
-    pub admin_password: Option<String>,
-
-    /// How long a login's token counts
-    #[arg(long, env = "SIGNPOST_TOKEN_LIFETIME", default_value = "12h", value_name = "SPAN", value_parser = when::span)]
-    pub token_lifetime: Duration,
-
-    /// A further host name under which local mode may be asked; repeat it or use commas
-    #[arg(
-        long,
-        env = "SIGNPOST_TRUSTED_HOST",
-        value_name = "HOST",
-        value_delimiter = ','
-    )]
-    pub trusted_host: Vec<String>,
-
-    /// A proxy whose X-Forwarded-For is believed; repeat it or use commas
-    #[arg(
-        long,
-        env = "SIGNPOST_TRUSTED_PROXY",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
-    pub trusted_proxy: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    pub limits: LimitsArgs,
 }
 
 impl ServeArgs {
     /// What the server is started with.
     pub fn config(self) -> ServerConfig {
-        let access = self.access;
-        let first_owner = access
-            .admin_login
-            .zip(access.admin_password)
-            .map(|(login, password)| FirstOwner { login, password });
         ServerConfig {
             host: self.host,
             port: self.port,
             data_dir: self.data_dir,
             database_url: self.database_url,
-            key: access.key,
+            key: self.access.key.clone(),
             allow_targets: self.allow_target,
             offline: self.offline,
-            public_url: access.public_url,
+            public_url: self.access.public_url.clone(),
             retention: Duration::from_secs(self.retention_days * DAY_S),
-            access: AccessConfig {
-                first_owner,
-                token_lifetime: access.token_lifetime,
-                trusted_hosts: access.trusted_host,
-                trusted_proxies: access.trusted_proxy,
-            },
-            ..ServerConfig::default()
+            access: self.access.config(),
+            limits: self.limits.config(),
         }
     }
 }
@@ -217,13 +156,15 @@ fn log_to_stderr(filter: &str, json: bool) -> Result<()> {
             .detail(error.to_string())
             .advice("write one as info, or warn,delivery=debug")
     })?;
+    let choice = anstream::AutoStream::choice(&io::stderr());
+    let colours = choice != anstream::ColorChoice::Never;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     if json {
         logs.json().init();
     } else {
-        logs.with_ansi(console::colors_enabled_stderr()).init();
+        logs.with_ansi(colours).init();
     }
     Ok(())
 }
@@ -235,7 +176,9 @@ async fn serve(config: ServerConfig, out: Out) -> Result<ExitCode> {
         running = start(config) => running?,
         () = stop.wait() => return Ok(ExitCode::SUCCESS),
     };
-    announce(running.address(), &data_dir, out)?;
+    if announce(running.address(), &data_dir, out).is_err() {
+        tracing::warn!("nobody reads standard output; the server runs on");
+    }
     stop.wait().await;
     tokio::select! {
         () = running.stop() => Ok(ExitCode::SUCCESS),

@@ -231,7 +231,7 @@ async fn set_password(people: &People, args: &SetPasswordArgs, out: Out) -> Resu
         People::Online(online) => {
             online
                 .change(&args.login, &json!({ "password": password }))
-                .await?
+                .await?;
         }
     }
     let done = json!({ "login": args.login, "passwordSet": true });

@@ -1,6 +1,6 @@
 //! The demo, from beginning to end.
 
-use crate::program::run;
+use crate::program::{Streaming, command, run};
 
 #[test]
 fn the_demo_tells_its_whole_story_and_ends() {
@@ -61,4 +61,19 @@ fn the_demo_for_programs_says_how_each_part_went() {
     }
     assert_eq!(outcome["attempts"].as_array().unwrap().len(), 3);
     assert!(std::path::Path::new(&data).join("signpost.db").exists());
+}
+
+#[test]
+fn the_demo_stays_up_until_it_is_told_to_end_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = command();
+    demo.args(["demo", "--port", "0"])
+        .env("TMPDIR", temporary.path());
+    let mut demo = Streaming::start(&mut demo);
+    let address = demo.next()["address"].as_str().unwrap().to_owned();
+    let lists = run(["webhooks", "list", "--server", &address]).expect(0);
+    assert!(lists.stdout.contains("demo"), "{}", lists.stdout);
+    demo.terminate();
+    assert_eq!(demo.code(), Some(0));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

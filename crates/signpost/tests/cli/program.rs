@@ -162,13 +162,13 @@ impl Drop for Server {
 }
 
 /// Sends SIGTERM.
-pub fn terminate(child: &Child) {
+fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
 /// Reads one line of JSON.
-pub fn read_line(lines: &mut impl BufRead) -> Value {
+fn read_line(lines: &mut impl BufRead) -> Value {
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
@@ -197,6 +197,11 @@ impl Streaming {
     /// The next line.
     pub fn next(&mut self) -> Value {
         read_line(&mut self.lines)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        terminate(&self.child);
     }
 
     /// Waits for its end.
