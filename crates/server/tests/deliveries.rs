@@ -53,7 +53,7 @@ async fn deliveries_are_found_by_webhook_event_state_and_time() {
     }
     bad.answer(500, "");
     server.publish(&json!({ "event": "webhook.test", "id": "one" })).await;
-    server.clock.advance(Duration::from_secs(60));
+    server.clock.advance(Duration::from_mins(1));
     server.publish(&json!({ "event": "webhook.test", "id": "two" })).await;
     let events = async |query: &str| ids(&server.get(&format!("/api/v1/deliveries{query}")).send().await, "eventId").join(",");
     assert_eq!(events("").await, "two,two,one,one");

@@ -217,7 +217,7 @@ async fn stats_count_what_was_sent() {
         stats[field] = json!(0);
     }
     insta::assert_json_snapshot!("stats", stats);
-    server.clock.advance(std::time::Duration::from_secs(3_600));
+    server.clock.advance(std::time::Duration::from_hours(1));
     let none = server.get(&format!("{path}?window=15m")).send().await.json();
     assert_eq!((&none["attempts"], &none["successRate"], &none["since"]), (&json!(0), &Value::Null, &json!("2026-01-31T10:15:00.000Z")));
     assert_eq!(paths(&server.get(&format!("{path}?window=soon")).send().await), ["window"]);

@@ -53,7 +53,7 @@ struct TypeView {
     #[schema(required, value_type = Option<Object>)]
     schema: Option<Box<RawValue>>,
     /// An example of its `data`.
-    #[schema(required, value_type = Option<Object>)]
+    #[schema(required, value_type = Option<serde_json::Value>)]
     example: Option<Box<RawValue>>,
     /// Whether this workspace registered it; else it is of the catalogue.
     custom: bool,
@@ -106,7 +106,7 @@ struct TypeBody {
     #[schema(value_type = Option<Object>)]
     schema: Option<Box<RawValue>>,
     /// An example of its `data`, which has to fit the schema.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     example: Option<Box<RawValue>>,
     /// Whether published events of the type have to fit the schema.
     enforce: Option<bool>,

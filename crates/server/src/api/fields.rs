@@ -1,6 +1,8 @@
 //! Bodies of changes: an unknown field is refused, and the known one that may have been meant is
 //! named, since a setting that is silently dropped is found out too late.
 
+#![expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
+
 use std::collections::BTreeMap;
 
 use domain::nearest;
@@ -28,6 +30,7 @@ pub trait Fields: DeserializeOwned {
 /// # Errors
 /// If it is not JSON, no object, has a field that is not known, or one of the wrong type.
 pub fn parse<T: Fields>(body: &[u8]) -> Result<T, Problem> {
+    #[expect(clippy::zero_sized_map_values, reason = "serde reads an object's keys into a map, not a set")]
     let given: BTreeMap<String, IgnoredAny> = parse_json(body)?;
     let names = given.keys().map(String::as_str);
     let unknown: Vec<FieldError> = names

@@ -51,7 +51,7 @@ pub fn routes() -> OpenApiRouter<SharedApp> {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(default)]
 struct OrchestrationWebhookInput {
-    /// Where deliveries are POSTed to. Needed to create.
+    /// Where deliveries are sent. Needed to create.
     #[schema(example = "https://example.com/webhook")]
     url: Option<String>,
     /// The event types that it subscribes to. Needed to create.
@@ -60,6 +60,7 @@ struct OrchestrationWebhookInput {
     /// What signs the bodies; without one they are not signed.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<String>, example = "your-webhook-secret")]
+    #[expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
     secret: Option<Option<String>>,
     /// Whether it is sent to.
     active: Option<bool>,
@@ -94,7 +95,7 @@ struct OrchestrationWebhook {
     /// Its id.
     #[schema(value_type = String, example = "whk_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")]
     id: WebhookId,
-    /// Where deliveries are POSTed to.
+    /// Where deliveries are sent.
     url: String,
     /// The event types that it subscribes to.
     #[schema(value_type = Vec<String>)]
@@ -249,7 +250,7 @@ struct OrchestrationTest {
     #[schema(required, example = "workflow.execution.completed")]
     event: Option<String>,
     /// The payload; `{}` where there is none.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
     /// What signs it; without one it is not signed.
     #[schema(example = "your-webhook-secret")]

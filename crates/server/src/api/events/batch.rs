@@ -1,6 +1,7 @@
 //! `POST /api/v1/events/batch`: many events in one transaction, all or none.
 
 use axum::{
+    Extension,
     body::Body,
     extract::{FromRequest, Request, State},
     response::Response,
@@ -15,7 +16,7 @@ use super::{
     envelope::{self, Batch},
     publish::{EventBody, answer, carried, outcome},
     refusal::not_accepted,
-    warning::warnings,
+    warning::Warner,
 };
 use crate::{
     SharedApp,
@@ -75,6 +76,7 @@ struct BatchAnswer {
 )]
 pub(super) async fn publish_batch(
     State(app): State<SharedApp>,
+    Extension(warner): Extension<Warner>,
     access: Access,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -83,9 +85,9 @@ pub(super) async fn publish_batch(
     let body = body(&app, request).await?;
     let Batch { events, prefix } = envelope::many(&body, &carried)?;
     drop(body);
-    let warnings: Vec<Vec<String>> = events
+    let warnings: Vec<_> = events
         .iter()
-        .map(|event| warnings(&app, workspace, &event.event_type, event.data.len()))
+        .map(|event| warner.warnings(&app, workspace, &event.event_type, event.data.len()))
         .collect();
     let receipts = app.pipeline.accept_batch(workspace, events).await;
     let receipts = receipts.map_err(|error| not_accepted(error, |index| format!("{prefix}[{index}]")))?;

@@ -28,9 +28,13 @@ use crate::{
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
-    OpenApiRouter::new()
-        .routes(routes!(list, publish::publish))
+    let publishing = OpenApiRouter::new()
+        .routes(routes!(publish::publish))
         .routes(routes!(batch::publish_batch))
+        .layer(axum::Extension(warning::Warner::default()));
+    OpenApiRouter::new()
+        .merge(publishing)
+        .routes(routes!(list))
         .routes(routes!(show::show))
 }
 

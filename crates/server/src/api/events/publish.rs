@@ -1,6 +1,13 @@
 //! `POST /api/v1/events`: one event in, on disk before it is answered.
 
-use axum::{body::Body, extract::{FromRequest, Request, State}, response::Response};
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{FromRequest, Request, State},
+    response::Response,
+};
 use bytes::Bytes;
 use delivery::accept::Receipt;
 use domain::{
@@ -18,7 +25,7 @@ use utoipa::ToSchema;
 use super::{
     envelope::{self, Carried},
     refusal::not_accepted,
-    warning::warnings,
+    warning::Warner,
 };
 use crate::{
     SharedApp,
@@ -40,7 +47,7 @@ pub(super) struct EventBody {
     #[schema(max_length = 128, example = "workflow.completed")]
     event: String,
     /// Its payload: any JSON, `{}` where there is none. `payload` is taken for it.
-    #[schema(value_type = Option<Object>, example = json!({"workflowId": "wf_1", "executionId": "exe_1", "status": "completed"}))]
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"workflowId": "wf_1", "executionId": "exe_1", "status": "completed"}))]
     data: Option<String>,
     /// Your own id: the same id again is the same event, and is not sent twice.
     #[schema(max_length = 128, example = "order-17:paid")]
@@ -93,6 +100,7 @@ struct ReceiptView {
 )]
 pub(super) async fn publish(
     State(app): State<SharedApp>,
+    Extension(warner): Extension<Warner>,
     access: Access,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -102,7 +110,7 @@ pub(super) async fn publish(
     let publish = envelope::one(&body, carried)?;
     drop(body);
     let event_type = publish.event_type.clone();
-    let warnings = warnings(&app, workspace, &event_type, publish.data.len());
+    let warnings = warner.warnings(&app, workspace, &event_type, publish.data.len());
     // Only a key's second use has to be told from its reuse for another event.
     let keyed = publish.idempotency_key.is_some().then(|| publish.data.clone());
     let own_id = publish.id.clone();
@@ -175,7 +183,7 @@ async fn duplicate(app: &SharedApp, workspace: WorkspaceId, mut receipt: Receipt
 }
 
 /// The answer's body, by hand: ids, types and times need no escapes.
-fn render(receipt: &Receipt, event_type: &EventType, warnings: &[String]) -> Vec<u8> {
+fn render(receipt: &Receipt, event_type: &EventType, warnings: &[Arc<str>]) -> Vec<u8> {
     let mut json = Vec::with_capacity(224);
     json.extend_from_slice(br#"{"id":""#);
     json.extend_from_slice(receipt.id.as_str().as_bytes());
@@ -190,7 +198,7 @@ fn render(receipt: &Receipt, event_type: &EventType, warnings: &[String]) -> Vec
 }
 
 /// Appends the members that a receipt has alone and in a batch.
-pub(super) fn outcome(receipt: &Receipt, warnings: &[String], json: &mut Vec<u8>) {
+pub(super) fn outcome(receipt: &Receipt, warnings: &[Arc<str>], json: &mut Vec<u8>) {
     json.extend_from_slice(if receipt.duplicate { br#","duplicate":true"# } else { br#","duplicate":false"# });
     json.extend_from_slice(br#","deliveries":"#);
     write_integer(i64::try_from(receipt.deliveries).unwrap_or_default(), json);

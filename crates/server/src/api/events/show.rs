@@ -27,7 +27,7 @@ pub(super) struct EventDetail {
     #[serde(flatten)]
     event: EventView,
     /// Its data, as receivers get it; null once it was pruned.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
     /// Whether retention has removed its data.
     data_pruned: bool,

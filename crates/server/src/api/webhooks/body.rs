@@ -1,5 +1,7 @@
 //! What a person sets of a webhook, as S0 and S1 write it.
 
+#![expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
+
 use delivery::webhooks::{SecretChoice, WebhookInput};
 use domain::{format::Format, header};
 use serde::{Deserialize, Deserializer, de};
@@ -24,7 +26,7 @@ pub struct WebhookBody {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 2000)]
     description: Option<Option<String>>,
-    /// Where deliveries are POSTed to: http or https. Needed to create.
+    /// Where deliveries are sent: http or https. Needed to create.
     #[schema(example = "https://example.com/webhook")]
     target_url: Option<String>,
     /// The same as `targetUrl`.
@@ -54,7 +56,7 @@ pub struct WebhookBody {
     /// When a failed delivery is tried again: a preset's name (`default`, `agent-factory`) or the
     /// delays before each retry.
     #[serde(deserialize_with = "given")]
-    #[schema(value_type = Option<Object>, example = json!({"delays": ["5s", "5m", "2h"], "within": "24h"}))]
+    #[schema(value_type = Option<Value>, example = json!({"delays": ["5s", "5m", "2h"], "within": "24h"}))]
     schedule: Option<Option<Value>>,
     /// How long a whole exchange may take, in milliseconds.
     #[serde(deserialize_with = "given")]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is counted where nothing is said.
-const WINDOW_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+const WINDOW_DEFAULT: Duration = Duration::from_hours(24);
 
 /// Since when it is counted.
 #[derive(Deserialize, IntoParams)]

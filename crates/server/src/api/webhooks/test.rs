@@ -31,10 +31,10 @@ pub(super) struct TestBody {
     #[schema(example = "workflow.completed")]
     event: Option<String>,
     /// The event's data.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     data: Option<String>,
     /// The same as `data`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     test_data: Option<String>,
 }
 

@@ -30,7 +30,7 @@ pub struct WebhookView {
     /// What it is for.
     #[schema(required)]
     description: Option<String>,
-    /// Where deliveries are POSTed to.
+    /// Where deliveries are sent.
     #[schema(example = "https://example.com/webhook")]
     target_url: String,
     /// The same as `targetUrl`.
@@ -53,7 +53,7 @@ pub struct WebhookView {
     /// What stands before the hexadecimal signature in the format's own header.
     signature_prefix: String,
     /// When a failed delivery is tried again: a preset's name, or delays.
-    #[schema(value_type = Object, example = "default")]
+    #[schema(value_type = Value, example = "default")]
     schedule: RetrySchedule,
     /// How long a whole exchange may take, in milliseconds.
     #[schema(example = 10000)]
