@@ -78,6 +78,10 @@ impl App {
     /// Waits until the server is going down: what would never end by itself ends then.
     pub async fn wait_for_draining(&self) {
         // An error would mean that the sender is gone, which lives in `self`.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        let _ = self
+            .draining
+            .subscribe()
+            .wait_for(|draining| *draining)
+            .await;
     }
 }
