@@ -24,6 +24,8 @@ use crate::{
     problem::Problem,
 };
 
+/// What is logged where nothing else is said: not what migrations tell of their source.
+const LOG_DEFAULT: &str = "info,rusqlite_migration=warn";
 /// Seconds of a day.
 const DAY_S: u64 = 24 * 3600;
 
@@ -83,7 +85,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         env = "SIGNPOST_LOG",
-        default_value = "info",
+        default_value = LOG_DEFAULT,
         value_name = "FILTER"
     )]
     pub log: String,

@@ -1,5 +1,7 @@
 //! Commands against a server: publishing, webhooks, deliveries, replays, keys.
 
+use std::net::{TcpListener, TcpStream};
+
 use serde_json::{Value, json};
 
 use crate::program::{Receiver, Server, finish, run};
@@ -40,6 +42,24 @@ fn it_says_where_it_is_and_stops_when_it_is_told() {
     );
     let (code, _) = server.stop();
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::start();
+    // A receiver that takes the delivery and never answers: the drain would wait for it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", silent.local_addr().unwrap());
+    server.json(["webhooks", "create", &url, "--events", "*"]);
+    server
+        .run(["events", "send", "workflow.completed"])
+        .expect(0);
+    let _held = silent.accept().unwrap();
+    server.terminate();
+    let address = server.address.trim_start_matches("http://").to_owned();
+    while TcpStream::connect(&address).is_ok() {}
+    let (code, _) = server.stop();
+    assert_eq!(code, Some(1));
 }
 
 #[test]

@@ -145,6 +145,11 @@ impl Server {
             .json()
     }
 
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        terminate(&self.child);
+    }
+
     /// Sends SIGTERM and waits; answers the exit code and the folder.
     pub fn stop(mut self) -> (Option<i32>, Arc<TempDir>) {
         terminate(&self.child);
