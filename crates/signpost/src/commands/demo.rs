@@ -196,6 +196,6 @@ fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
     }
     out.line(format_args!(
         "or open {}. Ctrl-C ends the demo.",
-        styled(BOLD, format_args!("{url}/dashboard"))
+        styled(BOLD, format_args!("{url}/api/docs"))
     ))
 }

@@ -29,7 +29,7 @@ const LOG_DEFAULT: &str = "info,rusqlite_migration=warn";
 /// Seconds of a day.
 const DAY_S: u64 = 24 * 3600;
 
-/// Start the server: API, deliveries and dashboard, all in one
+/// Start the server: API and deliveries, all in one
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -238,7 +238,7 @@ fn announce(address: SocketAddr, data_dir: &std::path::Path, out: Out) -> Result
     ))?;
     out.line(styled(
         DIM,
-        format_args!("  dashboard {url}/dashboard · API {url}/api/docs · data {folder}"),
+        format_args!("  API {url}/api/docs · data {folder}"),
     ))
 }
 
