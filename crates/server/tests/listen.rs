@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use support::{PEER, TestServer};
 
 async fn open(server: &TestServer, path: &str) -> (StatusCode, axum::body::BodyDataStream) {
-    let request = Request::get(path).header(header::HOST, "localhost:8000").body(Body::empty()).unwrap();
+    let request = Request::get(path)
+        .header(header::HOST, "localhost:8000")
+        .body(Body::empty())
+        .unwrap();
     let response = server.front.handle(request, PEER.into()).await;
     (response.status(), response.into_body().into_data_stream())
 }
@@ -22,35 +25,59 @@ async fn open(server: &TestServer, path: &str) -> (StatusCode, axum::body::BodyD
 async fn next(stream: &mut axum::body::BodyDataStream) -> (String, Value) {
     let chunk = stream.next().await.unwrap().unwrap();
     let text = String::from_utf8(chunk.to_vec()).unwrap();
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-    (field("event:"), serde_json::from_str(&field("data:")).unwrap())
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    (
+        field("event:"),
+        serde_json::from_str(&field("data:")).unwrap(),
+    )
 }
 
 #[tokio::test]
 async fn a_listener_hears_signed_deliveries_of_what_it_asked_for() {
     let server = TestServer::local().await;
-    let (status, mut stream) = open(&server, "/api/v1/listen?events=agent.*,workflow.completed&format=default").await;
+    let (status, mut stream) = open(
+        &server,
+        "/api/v1/listen?events=agent.*,workflow.completed&format=default",
+    )
+    .await;
     assert_eq!(status, StatusCode::OK);
     let (name, ready) = next(&mut stream).await;
     assert_eq!(name, "ready");
     let secret = Secret::parse(ready["secret"].as_str().unwrap()).unwrap();
     for (id, event) in [("one", "workflow.failed"), ("two", "agent.created")] {
-        server.publish(&json!({ "event": event, "id": id, "data": { "a": "\n" } })).await;
+        server
+            .publish(&json!({ "event": event, "id": id, "data": { "a": "\n" } }))
+            .await;
     }
     let (name, delivery) = next(&mut stream).await;
     assert_eq!(name, "delivery");
     insta::assert_json_snapshot!("delivery", delivery);
     let body = delivery["body"].as_str().unwrap();
     let signer = Signer::new(&[secret]);
-    let expected = signer.standard("two", 1_769_851_800, body.as_bytes()).unwrap();
+    let expected = signer
+        .standard("two", 1_769_851_800, body.as_bytes())
+        .unwrap();
     assert_eq!(delivery["headers"]["webhook-signature"], expected);
 }
 
 #[tokio::test]
 async fn what_is_listened_for_is_checked_and_listeners_are_bounded() {
     let server = TestServer::local().await;
-    for (query, path) in [("?events=a..b", "events[0]"), ("?events=,", "events"), ("?format=xml", "format")] {
-        assert_eq!(paths(&server.get(&format!("/api/v1/listen{query}")).send().await), [path]);
+    for (query, path) in [
+        ("?events=a..b", "events[0]"),
+        ("?events=,", "events"),
+        ("?format=xml", "format"),
+    ] {
+        assert_eq!(
+            paths(&server.get(&format!("/api/v1/listen{query}")).send().await),
+            [path]
+        );
     }
     let mut all = Vec::new();
     loop {
@@ -63,5 +90,9 @@ async fn what_is_listened_for_is_checked_and_listeners_are_bounded() {
     }
     assert_eq!(all.len(), 64);
     all.pop();
-    assert_eq!(open(&server, "/api/v1/listen").await.0, StatusCode::OK, "a place that was given up is free");
+    assert_eq!(
+        open(&server, "/api/v1/listen").await.0,
+        StatusCode::OK,
+        "a place that was given up is free"
+    );
 }

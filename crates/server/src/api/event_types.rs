@@ -33,7 +33,9 @@ const DESCRIPTION_CHARS_MAX: usize = 2_000;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, replace, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, replace, delete))
 }
 
 /// An event type.
@@ -63,7 +65,8 @@ struct TypeView {
 
 impl TypeView {
     fn of_catalogue(entry: &CatalogueEntry) -> Self {
-        let raw = |value| serde_json::value::to_raw_value(value).expect("a JSON value is always JSON");
+        let raw =
+            |value| serde_json::value::to_raw_value(value).expect("a JSON value is always JSON");
         Self {
             name: entry.name.to_owned(),
             description: entry.description.to_owned(),
@@ -118,10 +121,18 @@ impl Fields for TypeBody {
 }
 
 impl TypeBody {
-    fn record(self, workspace: WorkspaceId, name: EventType, created_at: Timestamp) -> Result<CustomEventType, Problem> {
+    fn record(
+        self,
+        workspace: WorkspaceId,
+        name: EventType,
+        created_at: Timestamp,
+    ) -> Result<CustomEventType, Problem> {
         let description = self.description.unwrap_or_default();
         if description.chars().count() > DESCRIPTION_CHARS_MAX {
-            return Err(Problem::field("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
+            return Err(Problem::field(
+                "description",
+                format!("has at most {DESCRIPTION_CHARS_MAX} characters"),
+            ));
         }
         let text = |value: Box<RawValue>| value.get().to_owned();
         Ok(CustomEventType {
@@ -139,7 +150,9 @@ impl TypeBody {
 impl From<TypeError> for Problem {
     fn from(error: TypeError) -> Self {
         match error {
-            TypeError::Taken(name) => Self::conflict(format!("There is an event type `{name}` already.")),
+            TypeError::Taken(name) => {
+                Self::conflict(format!("There is an event type `{name}` already."))
+            }
             TypeError::Unknown(_) => Self::not_found("event type of your own"),
             TypeError::Invalid { path, message } => Self::field(path, message),
             TypeError::Store(error) => error.into(),
@@ -165,14 +178,27 @@ async fn list(
     page.limit.get_or_insert(PAGE_MAX);
     let page = page.page::<String>()?;
     let own = app.store().event_types(workspace).await?;
-    let all = catalogue::all().iter().map(TypeView::of_catalogue).chain(own.into_iter().map(TypeView::from));
+    let all = catalogue::all()
+        .iter()
+        .map(TypeView::of_catalogue)
+        .chain(own.into_iter().map(TypeView::from));
     let mut types: Vec<_> = all.collect();
     if let Some(after) = &page.after {
         let at = types.iter().position(|known| known.name == *after);
-        let at = at.ok_or_else(|| Problem::field("cursor", "is none of this list: pass on the nextCursor of the page before"))?;
+        let at = at.ok_or_else(|| {
+            Problem::field(
+                "cursor",
+                "is none of this list: pass on the nextCursor of the page before",
+            )
+        })?;
         types.drain(..=at);
     }
-    Ok(Json(List::new(&page, types, |known| known.name.clone(), |known| known)))
+    Ok(Json(List::new(
+        &page,
+        types,
+        |known| known.name.clone(),
+        |known| known,
+    )))
 }
 
 /// Register an event type
@@ -191,23 +217,42 @@ async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let workspace = access.require(Scope::Write)?;
     let mut body: TypeBody = fields::parse(&body)?;
-    let name = body.name.take().ok_or_else(|| Problem::field("name", "is required"))?;
-    let name = EventType::parse(&name).map_err(|error| Problem::field("name", error.to_string()))?;
+    let name = body
+        .name
+        .take()
+        .ok_or_else(|| Problem::field("name", "is required"))?;
+    let name =
+        EventType::parse(&name).map_err(|error| Problem::field("name", error.to_string()))?;
     let record = body.record(workspace, name, app.now())?;
     app.pipeline.create_event_type(record.clone()).await?;
     let location = format!("/api/v1/event-types/{}", record.name);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(TypeView::from(record))))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(TypeView::from(record)),
+    ))
 }
 
 type Name = Result<Path<String>, PathRejection>;
 
 fn name_in(path: Name) -> Result<EventType, Problem> {
-    let name = path.ok().and_then(|Path(name)| EventType::parse(&name).ok());
+    let name = path
+        .ok()
+        .and_then(|Path(name)| EventType::parse(&name).ok());
     name.ok_or_else(|| Problem::not_found("event type"))
 }
 
-async fn find_own(app: &SharedApp, workspace: WorkspaceId, name: &EventType) -> Result<Option<CustomEventType>, Problem> {
-    Ok(app.store().event_types(workspace).await?.into_iter().find(|known| known.name == *name))
+async fn find_own(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    name: &EventType,
+) -> Result<Option<CustomEventType>, Problem> {
+    Ok(app
+        .store()
+        .event_types(workspace)
+        .await?
+        .into_iter()
+        .find(|known| known.name == *name))
 }
 
 /// Show an event type
@@ -216,14 +261,19 @@ async fn find_own(app: &SharedApp, workspace: WorkspaceId, name: &EventType) -> 
     params(("name" = String, Path, description = "The event type's name", example = "workflow.completed")),
     responses((status = 200, description = "The event type", body = TypeView)),
 )]
-async fn show(State(app): State<SharedApp>, access: Access, path: Name) -> Result<Json<TypeView>, Problem> {
+async fn show(
+    State(app): State<SharedApp>,
+    access: Access,
+    path: Name,
+) -> Result<Json<TypeView>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let name = name_in(path)?;
     if let Some(entry) = catalogue::find(name.as_str()) {
         return Ok(Json(TypeView::of_catalogue(entry)));
     }
     let own = find_own(&app, workspace, &name).await?;
-    own.map(|record| Json(record.into())).ok_or_else(|| Problem::not_found("event type"))
+    own.map(|record| Json(record.into()))
+        .ok_or_else(|| Problem::not_found("event type"))
 }
 
 /// Replace an event type
@@ -243,10 +293,19 @@ async fn replace(
 ) -> Result<Json<TypeView>, Problem> {
     let workspace = access.require(Scope::Write)?;
     let name = own_name(path)?;
-    let before = find_own(&app, workspace, &name).await?.ok_or_else(|| Problem::not_found("event type"))?;
+    let before = find_own(&app, workspace, &name)
+        .await?
+        .ok_or_else(|| Problem::not_found("event type"))?;
     let body: TypeBody = fields::parse(&body)?;
-    if body.name.as_deref().is_some_and(|given| given != name.as_str()) {
-        return Err(Problem::field("name", "cannot be changed: register a type of the new name"));
+    if body
+        .name
+        .as_deref()
+        .is_some_and(|given| given != name.as_str())
+    {
+        return Err(Problem::field(
+            "name",
+            "cannot be changed: register a type of the new name",
+        ));
     }
     let record = body.record(workspace, name, before.created_at)?;
     app.pipeline.update_event_type(record.clone()).await?;
@@ -271,18 +330,29 @@ struct DeletedEventType {
     params(("name" = String, Path, description = "The event type's name", example = "invoice.paid")),
     responses((status = 200, description = "It is gone", body = DeletedEventType)),
 )]
-async fn delete(State(app): State<SharedApp>, access: Access, path: Name) -> Result<Json<DeletedEventType>, Problem> {
+async fn delete(
+    State(app): State<SharedApp>,
+    access: Access,
+    path: Name,
+) -> Result<Json<DeletedEventType>, Problem> {
     let workspace = access.require(Scope::Write)?;
     let name = own_name(path)?;
-    app.pipeline.delete_event_type(workspace, name.as_str()).await?;
-    Ok(Json(DeletedEventType { name: name.to_string(), deleted: true }))
+    app.pipeline
+        .delete_event_type(workspace, name.as_str())
+        .await?;
+    Ok(Json(DeletedEventType {
+        name: name.to_string(),
+        deleted: true,
+    }))
 }
 
 /// The name of a type that may be changed: none of the catalogue.
 fn own_name(path: Name) -> Result<EventType, Problem> {
     let name = name_in(path)?;
     if catalogue::find(name.as_str()).is_some() {
-        return Err(Problem::conflict(format!("`{name}` is of the catalogue, which cannot be changed.")));
+        return Err(Problem::conflict(format!(
+            "`{name}` is of the catalogue, which cannot be changed."
+        )));
     }
     Ok(name)
 }

@@ -1,7 +1,10 @@
 //! Bodies of changes: an unknown field is refused, and the known one that may have been meant is
 //! named, since a setting that is silently dropped is found out too late.
 
-#![expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
+#![expect(
+    clippy::option_option,
+    reason = "tells `null` from a field that is not there"
+)]
 
 use std::collections::BTreeMap;
 
@@ -30,7 +33,10 @@ pub trait Fields: DeserializeOwned {
 /// # Errors
 /// If it is not JSON, no object, has a field that is not known, or one of the wrong type.
 pub fn parse<T: Fields>(body: &[u8]) -> Result<T, Problem> {
-    #[expect(clippy::zero_sized_map_values, reason = "serde reads an object's keys into a map, not a set")]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "serde reads an object's keys into a map, not a set"
+    )]
     let given: BTreeMap<String, IgnoredAny> = parse_json(body)?;
     let names = given.keys().map(String::as_str);
     let unknown: Vec<FieldError> = names
@@ -48,7 +54,11 @@ pub fn parse<T: Fields>(body: &[u8]) -> Result<T, Problem> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_or_empty<T: Fields>(body: &[u8]) -> Result<T, Problem> {
-    parse(if body.trim_ascii().is_empty() { b"{}" } else { body })
+    parse(if body.trim_ascii().is_empty() {
+        b"{}"
+    } else {
+        body
+    })
 }
 
 /// The refusal of a field that is none of `known`.
@@ -82,7 +92,9 @@ pub fn path_into(base: &str, pointer: &str) -> String {
 ///
 /// # Errors
 /// If the value is of the wrong type.
-pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
@@ -106,20 +118,29 @@ mod tests {
         assert_eq!(parse::<Body>(b"{}").unwrap().note, None);
         assert_eq!(parse_or_empty::<Body>(b" \n").unwrap().note, None);
         assert_eq!(parse::<Body>(br#"{"note":null}"#).unwrap().note, Some(None));
-        assert_eq!(parse::<Body>(br#"{"id":1,"note":"x"}"#).unwrap().note, Some(Some("x".to_owned())));
+        assert_eq!(
+            parse::<Body>(br#"{"id":1,"note":"x"}"#).unwrap().note,
+            Some(Some("x".to_owned()))
+        );
     }
 
     #[test]
     fn a_pointer_becomes_a_path() {
         assert_eq!(path_into("data", ""), "data");
-        assert_eq!(path_into("events[2].data", "/items/0/a~1b"), "events[2].data.items[0].a/b");
+        assert_eq!(
+            path_into("events[2].data", "/items/0/a~1b"),
+            "events[2].data.items[0].a/b"
+        );
     }
 
     #[test]
     fn an_unknown_field_is_refused_and_the_nearest_named() {
         let problem = parse::<Body>(br#"{"nota":"x"}"#).unwrap_err();
         assert_eq!(problem.errors()[0].path, "nota");
-        assert_eq!(problem.errors()[0].message, "is not a field that is known here (did you mean `note`?)");
+        assert_eq!(
+            problem.errors()[0].message,
+            "is not a field that is known here (did you mean `note`?)"
+        );
         assert_eq!(parse::<Body>(b"[]").unwrap_err().errors()[0].path, "");
     }
 }

@@ -63,8 +63,16 @@ struct HeardDelivery {
 
 impl From<Heard> for HeardDelivery {
     fn from(heard: Heard) -> Self {
-        let headers = heard.headers.into_iter().map(|(name, value)| (name, Value::String(value)));
-        Self { id: heard.id, event: heard.event, headers: headers.collect(), body: heard.body }
+        let headers = heard
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name, Value::String(value)));
+        Self {
+            id: heard.id,
+            event: heard.event,
+            headers: headers.collect(),
+            body: heard.body,
+        }
     }
 }
 
@@ -78,36 +86,68 @@ impl From<Heard> for HeardDelivery {
     params(ListenQuery),
     responses((status = 200, description = "The stream", body = inline(HeardDelivery), content_type = "text/event-stream")),
 )]
-async fn listen(State(app): State<SharedApp>, access: Access, Query(query): Query<ListenQuery>) -> Result<Response, Problem> {
+async fn listen(
+    State(app): State<SharedApp>,
+    access: Access,
+    Query(query): Query<ListenQuery>,
+) -> Result<Response, Problem> {
     let workspace = access.require(Scope::Read)?;
     let patterns = patterns(query.events.as_deref().unwrap_or("*"))?;
-    let format = query.format.as_deref().map_or(Ok(Format::Default), Format::parse);
+    let format = query
+        .format
+        .as_deref()
+        .map_or(Ok(Format::Default), Format::parse);
     let format = format.map_err(|error| Problem::field("format", error.to_string()))?;
-    let listening = app.pipeline.listen(workspace, patterns, format).ok_or_else(sse::full)?;
+    let listening = app
+        .pipeline
+        .listen(workspace, patterns, format)
+        .ok_or_else(sse::full)?;
     Ok(sse::respond(&app, messages(listening)))
 }
 
 fn patterns(text: &str) -> Result<Vec<EventPattern>, Problem> {
-    let texts: Vec<_> = text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+    let texts: Vec<_> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect();
     if texts.is_empty() || texts.len() > PATTERNS_MAX {
-        return Err(Problem::field("events", format!("has 1 to {PATTERNS_MAX} patterns, separated by commas")));
+        return Err(Problem::field(
+            "events",
+            format!("has 1 to {PATTERNS_MAX} patterns, separated by commas"),
+        ));
     }
     let mut errors = Vec::new();
     let mut patterns = Vec::with_capacity(texts.len());
     for (index, text) in texts.into_iter().enumerate() {
         match EventPattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),
-            Err(error) => errors.push(FieldError { path: format!("events[{index}]"), message: error.to_string() }),
+            Err(error) => errors.push(FieldError {
+                path: format!("events[{index}]"),
+                message: error.to_string(),
+            }),
         }
     }
-    if errors.is_empty() { Ok(patterns) } else { Err(Problem::fields(errors)) }
+    if errors.is_empty() {
+        Ok(patterns)
+    } else {
+        Err(Problem::fields(errors))
+    }
 }
 
 fn messages(listening: Listening) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let ready = sse::event("ready", &Ready { secret: listening.secret.expose().to_owned() });
+    let ready = sse::event(
+        "ready",
+        &Ready {
+            secret: listening.secret.expose().to_owned(),
+        },
+    );
     let heard = stream::unfold(listening, async |mut listening| {
         let heard = listening.heard.recv().await?;
-        Some((Ok(sse::event("delivery", &HeardDelivery::from(heard))), listening))
+        Some((
+            Ok(sse::event("delivery", &HeardDelivery::from(heard))),
+            listening,
+        ))
     });
     stream::once(std::future::ready(Ok(ready))).chain(heard)
 }
@@ -118,9 +158,16 @@ mod tests {
 
     #[test]
     fn patterns_are_separated_by_commas() {
-        let texts: Vec<_> = patterns("a.b, c.*,").unwrap().iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = patterns("a.b, c.*,")
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(texts, ["a.b", "c.*"]);
-        assert_eq!(patterns("a.b,c*").unwrap_err().errors()[0].path, "events[1]");
+        assert_eq!(
+            patterns("a.b,c*").unwrap_err().errors()[0].path,
+            "events[1]"
+        );
         assert_eq!(patterns(" ,").unwrap_err().errors()[0].path, "events");
     }
 }

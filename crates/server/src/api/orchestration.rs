@@ -60,7 +60,10 @@ struct OrchestrationWebhookInput {
     /// What signs the bodies; without one they are not signed.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<String>, example = "your-webhook-secret")]
-    #[expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
+    #[expect(
+        clippy::option_option,
+        reason = "tells `null` from a field that is not there"
+    )]
     secret: Option<Option<String>>,
     /// Whether it is sent to.
     active: Option<bool>,
@@ -127,7 +130,9 @@ impl OrchestrationWebhook {
 async fn find(app: &SharedApp, workspace: WorkspaceId, id: WebhookId) -> Result<Webhook, Problem> {
     let webhook = find_any(app, workspace, id).await?;
     let known = webhook.config.format == Format::Orchestration;
-    known.then_some(webhook).ok_or_else(|| Problem::not_found("webhook"))
+    known
+        .then_some(webhook)
+        .ok_or_else(|| Problem::not_found("webhook"))
 }
 
 /// The pipeline's refusal in the words of this interface, which calls the target `url`.
@@ -152,15 +157,29 @@ fn in_its_words(error: WebhookError) -> Problem {
     get, path = "/api/webhooks", tag = "Workflow orchestration clients", operation_id = "orchestrationListWebhooks",
     responses((status = 200, description = "The webhooks", body = Vec<OrchestrationWebhook>)),
 )]
-async fn list(State(app): State<SharedApp>, access: Access) -> Result<Json<Vec<OrchestrationWebhook>>, Problem> {
+async fn list(
+    State(app): State<SharedApp>,
+    access: Access,
+) -> Result<Json<Vec<OrchestrationWebhook>>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let mut listed = Vec::new();
     let mut after = None;
     loop {
-        let page = app.store().webhooks(workspace, Page { after, limit: PAGE_MAX }).await?;
+        let page = app
+            .store()
+            .webhooks(
+                workspace,
+                Page {
+                    after,
+                    limit: PAGE_MAX,
+                },
+            )
+            .await?;
         after = page.last().map(|webhook| webhook.id);
         let last = page.len() < PAGE_MAX;
-        let own = page.into_iter().filter(|webhook| webhook.config.format == Format::Orchestration);
+        let own = page
+            .into_iter()
+            .filter(|webhook| webhook.config.format == Format::Orchestration);
         listed.extend(own.map(|webhook| OrchestrationWebhook::new(webhook, None)));
         if last {
             return Ok(Json(listed));
@@ -181,10 +200,20 @@ async fn create(
 ) -> Result<(StatusCode, Json<OrchestrationWebhook>), Problem> {
     let workspace = access.require(Scope::Write)?;
     let body: OrchestrationWebhookInput = fields::parse(&body)?;
-    let input = WebhookInput { format: Some(Format::Orchestration), ..body.into_input(SecretChoice::Unsigned) };
-    let made = app.pipeline.create_webhook(workspace, input).await.map_err(in_its_words)?;
+    let input = WebhookInput {
+        format: Some(Format::Orchestration),
+        ..body.into_input(SecretChoice::Unsigned)
+    };
+    let made = app
+        .pipeline
+        .create_webhook(workspace, input)
+        .await
+        .map_err(in_its_words)?;
     let secret = made.secret.map(|secret| secret.expose().to_owned());
-    Ok((StatusCode::CREATED, Json(OrchestrationWebhook::new(made.webhook, secret))))
+    Ok((
+        StatusCode::CREATED,
+        Json(OrchestrationWebhook::new(made.webhook, secret)),
+    ))
 }
 
 /// Show a webhook (orchestration)
@@ -222,7 +251,11 @@ async fn update(
     find(&app, workspace, id).await?;
     let body: OrchestrationWebhookInput = fields::parse(&body)?;
     let input = body.into_input(SecretChoice::Unsaid);
-    let changed = app.pipeline.update_webhook(workspace, id, input).await.map_err(in_its_words)?;
+    let changed = app
+        .pipeline
+        .update_webhook(workspace, id, input)
+        .await
+        .map_err(in_its_words)?;
     let secret = changed.secret.map(|secret| secret.expose().to_owned());
     Ok(Json(OrchestrationWebhook::new(changed.webhook, secret)))
 }
@@ -233,7 +266,11 @@ async fn update(
     params(("id" = String, Path, description = "The webhook's id")),
     responses((status = 204, description = "It is gone")),
 )]
-async fn delete(State(app): State<SharedApp>, access: Access, Id(id): Id<WebhookId>) -> Result<StatusCode, Problem> {
+async fn delete(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<WebhookId>,
+) -> Result<StatusCode, Problem> {
     let workspace = access.require(Scope::Write)?;
     find(&app, workspace, id).await?;
     app.pipeline.delete_webhook(workspace, id).await?;
@@ -290,14 +327,31 @@ async fn test(
 ) -> Result<Json<OrchestrationTestResult>, Problem> {
     let workspace = access.require(Scope::Write)?;
     let body: OrchestrationTest = fields::parse(&body)?;
-    let url = body.url.ok_or_else(|| Problem::field("url", "is required: where the test is sent"))?;
-    let event = body.event.ok_or_else(|| Problem::field("event", "is required: the event type to simulate"))?;
-    let event = EventType::parse(&event).map_err(|error| Problem::field("event", error.to_string()))?;
+    let url = body
+        .url
+        .ok_or_else(|| Problem::field("url", "is required: where the test is sent"))?;
+    let event = body
+        .event
+        .ok_or_else(|| Problem::field("event", "is required: the event type to simulate"))?;
+    let event =
+        EventType::parse(&event).map_err(|error| Problem::field("event", error.to_string()))?;
     let payload = body.payload.as_ref().map_or("{}", |payload| payload.get());
     let payload = json::canonicalize(payload.as_bytes(), Numbers::Exact, &Limits::default());
-    let payload = payload.map_err(|error| error.within("payload"))?.into_bytes();
+    let payload = payload
+        .map_err(|error| error.within("payload"))?
+        .into_bytes();
     let secret = body.secret.as_deref().filter(|secret| !secret.is_empty());
-    let tested = app.pipeline.test_url(workspace, &url, secret, Format::Orchestration, event, payload).await;
+    let tested = app
+        .pipeline
+        .test_url(
+            workspace,
+            &url,
+            secret,
+            Format::Orchestration,
+            event,
+            payload,
+        )
+        .await;
     let tested = tested.map_err(in_its_words)?;
     Ok(Json(OrchestrationTestResult {
         success: tested.is_success(),

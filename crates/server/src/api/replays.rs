@@ -26,7 +26,10 @@ use crate::{
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
-    OpenApiRouter::new().routes(routes!(start)).routes(routes!(list)).routes(routes!(show))
+    OpenApiRouter::new()
+        .routes(routes!(start))
+        .routes(routes!(list))
+        .routes(routes!(show))
 }
 
 /// What is sent again: one event, a range of time, or everything that failed since a time.
@@ -141,9 +144,10 @@ impl From<Replay> for ReplayView {
 fn percentage(replay: &Replay) -> u64 {
     match replay.state {
         ReplayState::Completed => 100,
-        ReplayState::Running | ReplayState::Cancelled => {
-            (replay.examined * 100).checked_div(replay.total).unwrap_or_default().min(99)
-        }
+        ReplayState::Running | ReplayState::Cancelled => (replay.examined * 100)
+            .checked_div(replay.total)
+            .unwrap_or_default()
+            .min(99),
     }
 }
 
@@ -151,9 +155,9 @@ impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::NoWebhook => Self::not_found("webhook"),
-            ReplayError::Inactive => {
-                Self::conflict("The webhook is not active: switch it on first, else what is made now would wait for ever.")
-            }
+            ReplayError::Inactive => Self::conflict(
+                "The webhook is not active: switch it on first, else what is made now would wait for ever.",
+            ),
             ReplayError::NoEvent => Self::not_found("event"),
             ReplayError::EmptyRange => Self::field("until", "must be later than `since`"),
             ReplayError::Store(error) => error.into(),
@@ -183,21 +187,46 @@ async fn start(
     let scope = scope(&app, workspace, fields::parse(&body)?).await?;
     let replay = app.pipeline.start_replay(workspace, id, scope).await?;
     let location = format!("/api/v1/replays/{}", replay.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(ReplayView::from(replay))))
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(ReplayView::from(replay)),
+    ))
 }
 
-async fn scope(app: &SharedApp, workspace: WorkspaceId, body: ReplayBody) -> Result<ReplayScope, Problem> {
+async fn scope(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    body: ReplayBody,
+) -> Result<ReplayScope, Problem> {
     match body {
-        ReplayBody { event_id: Some(id), since: None, until: None, failed_since: None } => {
-            Ok(ReplayScope::Event { event: events::show::find(app, workspace, &id).await?.key })
-        }
-        ReplayBody { event_id: None, since: Some(since), until, failed_since: None } => {
-            Ok(ReplayScope::Range { since, until: until.unwrap_or_else(|| app.now()) })
-        }
-        ReplayBody { event_id: None, since: None, until: None, failed_since: Some(since) } => {
-            Ok(ReplayScope::FailedSince { since })
-        }
-        _ => Err(Problem::field("", "give one of `eventId`, `since` (with or without `until`), or `failedSince`")),
+        ReplayBody {
+            event_id: Some(id),
+            since: None,
+            until: None,
+            failed_since: None,
+        } => Ok(ReplayScope::Event {
+            event: events::show::find(app, workspace, &id).await?.key,
+        }),
+        ReplayBody {
+            event_id: None,
+            since: Some(since),
+            until,
+            failed_since: None,
+        } => Ok(ReplayScope::Range {
+            since,
+            until: until.unwrap_or_else(|| app.now()),
+        }),
+        ReplayBody {
+            event_id: None,
+            since: None,
+            until: None,
+            failed_since: Some(since),
+        } => Ok(ReplayScope::FailedSince { since }),
+        _ => Err(Problem::field(
+            "",
+            "give one of `eventId`, `since` (with or without `until`), or `failedSince`",
+        )),
     }
 }
 
@@ -219,7 +248,12 @@ async fn list(
     let page = page.page::<ReplayId>()?;
     webhooks::find(&app, workspace, id).await?;
     let replays = app.store().replays(workspace, id, page).await?;
-    Ok(Json(List::new(&page, replays, |replay| replay.id.to_string(), ReplayView::from)))
+    Ok(Json(List::new(
+        &page,
+        replays,
+        |replay| replay.id.to_string(),
+        ReplayView::from,
+    )))
 }
 
 /// Show a replay
@@ -230,10 +264,16 @@ async fn list(
     params(("id" = String, Path, description = "The replay's id", example = "rpl_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 200, description = "The replay", body = ReplayView)),
 )]
-async fn show(State(app): State<SharedApp>, access: Access, Id(id): Id<ReplayId>) -> Result<Json<ReplayView>, Problem> {
+async fn show(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<ReplayId>,
+) -> Result<Json<ReplayView>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let replay = app.store().replay(workspace, id).await?;
-    replay.map(|replay| Json(replay.into())).ok_or_else(|| Problem::not_found("replay"))
+    replay
+        .map(|replay| Json(replay.into()))
+        .ok_or_else(|| Problem::not_found("replay"))
 }
 
 #[cfg(test)]
@@ -246,7 +286,9 @@ mod tests {
             workspace: WorkspaceId::DEFAULT,
             id: ReplayId::new(uuid::Uuid::nil()),
             webhook: WebhookId::new(uuid::Uuid::nil()),
-            scope: ReplayScope::FailedSince { since: Timestamp::default() },
+            scope: ReplayScope::FailedSince {
+                since: Timestamp::default(),
+            },
             state: ReplayState::Running,
             examined: 0,
             total: 0,

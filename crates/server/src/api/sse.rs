@@ -20,8 +20,6 @@ use crate::{
 const STREAMS_MAX: usize = 256;
 /// How often a comment is sent where nothing else is, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How often a stream asks whether the server is going down.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Places for streams of one kind.
 #[derive(Clone)]
@@ -53,8 +51,11 @@ impl Places {
 
 /// That too many listen already.
 pub fn full() -> Problem {
-    Problem::new(Kind::Overloaded, "Too many streams are open. Close one, or try again later.")
-        .retry_after(Duration::from_secs(30))
+    Problem::new(
+        Kind::Overloaded,
+        "Too many streams are open. Close one, or try again later.",
+    )
+    .retry_after(Duration::from_secs(30))
 }
 
 /// One event: its name, and its data as JSON on one line.
@@ -68,15 +69,14 @@ pub fn respond<S>(app: &SharedApp, events: S) -> Response
 where
     S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
 {
-    let events = events.take_until(going_down(Arc::clone(app)));
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    let app = Arc::clone(app);
+    let events = events.take_until(async move { app.wait_for_draining().await });
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
     // Proxies that gather answers before they pass them on would hold the events back.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
-}
-
-async fn going_down(app: SharedApp) {
-    while !app.is_draining() {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }

@@ -26,7 +26,9 @@ pub struct Received {
 impl Received {
     /// A header's value; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The body as JSON.
@@ -54,10 +56,23 @@ impl Drop for Receiver {
     }
 }
 
-async fn receive(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+async fn receive(
+    State(script): State<Arc<Script>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> impl IntoResponse {
     let body = String::from_utf8(body.to_vec()).unwrap();
-    script.received.lock().unwrap().push(Received { headers, body });
-    let (status, body) = script.answers.lock().unwrap().pop_front().unwrap_or((200, b"ok".to_vec()));
+    script
+        .received
+        .lock()
+        .unwrap()
+        .push(Received { headers, body });
+    let (status, body) = script
+        .answers
+        .lock()
+        .unwrap()
+        .pop_front()
+        .unwrap_or((200, b"ok".to_vec()));
     (StatusCode::from_u16(status).unwrap(), body)
 }
 
@@ -67,14 +82,24 @@ impl Receiver {
         let script = Arc::new(Script::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let router = Router::new().fallback(receive).with_state(Arc::clone(&script));
+        let router = Router::new()
+            .fallback(receive)
+            .with_state(Arc::clone(&script));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, script, serving }
+        Self {
+            url,
+            script,
+            serving,
+        }
     }
 
     /// Puts an answer in line.
     pub fn answer(&self, status: u16, body: impl Into<Vec<u8>>) {
-        self.script.answers.lock().unwrap().push_back((status, body.into()));
+        self.script
+            .answers
+            .lock()
+            .unwrap()
+            .push_back((status, body.into()));
     }
 
     /// What has arrived.
@@ -90,7 +115,13 @@ impl Receiver {
 
     /// An answer's body without what differs from run to run: ports, durations, dates, jitter.
     pub fn shown(&self, answer: &Answer) -> Value {
-        let port = self.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let port = self
+            .url
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap()
+            .to_owned();
         let text = answer.text().replace(&port, "127.0.0.1:9");
         let mut value: Value = serde_json::from_str(&text).unwrap();
         settle(&mut value);
@@ -108,7 +139,10 @@ fn settle(value: &mut Value) {
                 }
                 if name == "nextAttemptAt" && value.is_string() {
                     // Five seconds and up to 20 % of jitter.
-                    assert!(("2026-01-31T09:30:05".."2026-01-31T09:30:06.001").contains(&value.as_str().unwrap()));
+                    assert!(
+                        ("2026-01-31T09:30:05".."2026-01-31T09:30:06.001")
+                            .contains(&value.as_str().unwrap())
+                    );
                     *value = json!("2026-01-31T09:30:05Z and jitter");
                 }
                 settle(value);
@@ -149,10 +183,18 @@ impl TestServer {
         let user = User {
             id: domain::UserId::new(uuid::Uuid::from_u128(0xdead)),
             login: "zoe".to_owned(),
-            password_hash: server::auth::password::hash_now(PASSWORD, &*self.front.app().edge().entropy).unwrap(),
+            password_hash: server::auth::password::hash_now(
+                PASSWORD,
+                &*self.front.app().edge().entropy,
+            )
+            .unwrap(),
             created_at: T0,
         };
-        let membership = Membership { user: user.id, workspace: workspace.id, role: Role::Owner };
+        let membership = Membership {
+            user: user.id,
+            workspace: workspace.id,
+            role: Role::Owner,
+        };
         assert!(store.create_user(user, membership).await.unwrap());
         self.token("zoe").await
     }
@@ -161,14 +203,27 @@ impl TestServer {
 /// The paths that a problem names.
 pub fn paths(answer: &Answer) -> Vec<String> {
     let json = answer.json();
-    let errors = json["errors"].as_array().unwrap_or_else(|| panic!("{json}"));
-    errors.iter().map(|error| error["path"].as_str().unwrap().to_owned()).collect()
+    let errors = json["errors"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{json}"));
+    errors
+        .iter()
+        .map(|error| error["path"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The messages that a problem names, each behind its path.
 pub fn faults(answer: &Answer) -> String {
     let json = answer.json();
-    let errors = json["errors"].as_array().unwrap_or_else(|| panic!("{json}"));
-    let line = |error: &Value| format!("{}: {}\n", error["path"].as_str().unwrap(), error["message"].as_str().unwrap());
+    let errors = json["errors"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{json}"));
+    let line = |error: &Value| {
+        format!(
+            "{}: {}\n",
+            error["path"].as_str().unwrap(),
+            error["message"].as_str().unwrap()
+        )
+    };
     errors.iter().map(line).collect()
 }

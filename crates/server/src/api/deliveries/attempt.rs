@@ -67,7 +67,8 @@ pub struct AttemptView {
 
 impl From<Attempt> for AttemptView {
     fn from(attempt: Attempt) -> Self {
-        let (response_body, response_body_base64) = body(&attempt.response_body, attempt.response_truncated);
+        let (response_body, response_body_base64) =
+            body(&attempt.response_body, attempt.response_truncated);
         Self {
             number: attempt.number,
             started_at: attempt.started_at,
@@ -90,7 +91,12 @@ impl From<Attempt> for AttemptView {
 /// `name: value` lines as pairs.
 fn headers(lines: &str) -> Vec<HeaderView> {
     let pairs = lines.lines().filter_map(|line| line.split_once(':'));
-    pairs.map(|(name, value)| HeaderView { name: name.to_owned(), value: value.trim().to_owned() }).collect()
+    pairs
+        .map(|(name, value)| HeaderView {
+            name: name.to_owned(),
+            value: value.trim().to_owned(),
+        })
+        .collect()
 }
 
 /// A body as text, and in base64 where that loses something. A character that was cut in two
@@ -98,10 +104,14 @@ fn headers(lines: &str) -> Vec<HeaderView> {
 fn body(bytes: &[u8], truncated: bool) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
-        Err(error) if truncated && error.error_len().is_none() => {
-            (String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(), None)
-        }
-        Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(STANDARD.encode(bytes))),
+        Err(error) if truncated && error.error_len().is_none() => (
+            String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(),
+            None,
+        ),
+        Err(_) => (
+            String::from_utf8_lossy(bytes).into_owned(),
+            Some(STANDARD.encode(bytes)),
+        ),
     }
 }
 
@@ -111,15 +121,24 @@ mod tests {
 
     #[test]
     fn header_lines_become_pairs() {
-        let pair = |name: &str, value: &str| HeaderView { name: name.to_owned(), value: value.to_owned() };
-        assert_eq!(headers("a: 1\nb: x: y\n"), [pair("a", "1"), pair("b", "x: y")]);
+        let pair = |name: &str, value: &str| HeaderView {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        assert_eq!(
+            headers("a: 1\nb: x: y\n"),
+            [pair("a", "1"), pair("b", "x: y")]
+        );
         assert_eq!(headers(""), []);
     }
 
     #[test]
     fn a_body_that_is_no_text_is_given_in_base64_too() {
         assert_eq!(body("grün".as_bytes(), false), ("grün".to_owned(), None));
-        assert_eq!(body(b"\xff\xfe", false), ("\u{fffd}\u{fffd}".to_owned(), Some("//4=".to_owned())));
+        assert_eq!(
+            body(b"\xff\xfe", false),
+            ("\u{fffd}\u{fffd}".to_owned(), Some("//4=".to_owned()))
+        );
         assert_eq!(body(b"gr\xc3", true), ("gr".to_owned(), None));
         assert_eq!(body(b"gr\xc3", false).1.as_deref(), Some("Z3LD"));
     }

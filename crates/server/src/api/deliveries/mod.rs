@@ -29,7 +29,9 @@ use attempt::AttemptView;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
-    let followed = OpenApiRouter::new().routes(routes!(stream::stream)).layer(axum::Extension(Places::default()));
+    let followed = OpenApiRouter::new()
+        .routes(routes!(stream::stream))
+        .layer(axum::Extension(Places::default()));
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_of_webhook))
@@ -130,7 +132,13 @@ struct DeliveryDetail {
 
 impl From<DeliveryRow> for DeliveryView {
     fn from(row: DeliveryRow) -> Self {
-        let DeliveryRow { delivery, event_id, event_type, last_status, last_error } = row;
+        let DeliveryRow {
+            delivery,
+            event_id,
+            event_type,
+            last_status,
+            last_error,
+        } = row;
         Self {
             id: delivery.id,
             event_id,
@@ -139,7 +147,9 @@ impl From<DeliveryRow> for DeliveryView {
             state: delivery.state,
             attempt_count: delivery.attempts,
             // A manual retry is due since for ever, so that it goes first: people see a time.
-            next_attempt_at: delivery.next_attempt_at.map(|at| at.max(delivery.created_at)),
+            next_attempt_at: delivery
+                .next_attempt_at
+                .map(|at| at.max(delivery.created_at)),
             last_status,
             last_error,
             created_at: delivery.created_at,
@@ -169,8 +179,18 @@ async fn list(
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => return Ok(Json(List::whole(Vec::new()))),
     };
-    let DeliveryQuery { event_id, state, since, .. } = query;
-    let filter = DeliveryFilter { webhook, event: None, state, since };
+    let DeliveryQuery {
+        event_id,
+        state,
+        since,
+        ..
+    } = query;
+    let filter = DeliveryFilter {
+        webhook,
+        event: None,
+        state,
+        since,
+    };
     page_of(&app, workspace, filter, event_id.as_deref(), &page).await
 }
 
@@ -191,7 +211,12 @@ async fn list_of_webhook(
 ) -> Result<Json<List<DeliveryView>>, Problem> {
     let workspace = access.require(Scope::Read)?;
     webhooks::find(&app, workspace, id).await?;
-    let filter = DeliveryFilter { webhook: Some(id), event: None, state: query.state, since: query.since };
+    let filter = DeliveryFilter {
+        webhook: Some(id),
+        event: None,
+        state: query.state,
+        since: query.since,
+    };
     page_of(&app, workspace, filter, query.event_id.as_deref(), &page).await
 }
 
@@ -205,26 +230,44 @@ async fn page_of(
 ) -> Result<Json<List<DeliveryView>>, Problem> {
     let page = page.page::<DeliveryId>()?;
     if let Some(id) = event {
-        let Ok(id) = EventId::parse(id) else { return Ok(Json(List::whole(Vec::new()))) };
+        let Ok(id) = EventId::parse(id) else {
+            return Ok(Json(List::whole(Vec::new())));
+        };
         match app.store().event_by_id(workspace, &id).await? {
             Some(event) => filter.event = Some(event.key),
             None => return Ok(Json(List::whole(Vec::new()))),
         }
     }
     let rows = app.store().deliveries(workspace, filter, page).await?;
-    Ok(Json(List::new(&page, rows, |row| row.delivery.id.to_string(), DeliveryView::from)))
+    Ok(Json(List::new(
+        &page,
+        rows,
+        |row| row.delivery.id.to_string(),
+        DeliveryView::from,
+    )))
 }
 
 /// The delivery of that id in the workspace.
 ///
 /// # Errors
 /// 404 if there is none.
-async fn find(app: &SharedApp, workspace: WorkspaceId, id: DeliveryId) -> Result<Delivery, Problem> {
-    app.store().delivery(workspace, id).await?.ok_or_else(|| Problem::not_found("delivery"))
+async fn find(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    id: DeliveryId,
+) -> Result<Delivery, Problem> {
+    app.store()
+        .delivery(workspace, id)
+        .await?
+        .ok_or_else(|| Problem::not_found("delivery"))
 }
 
 /// The delivery with its event's id and type, and its attempts.
-async fn detail(app: &SharedApp, workspace: WorkspaceId, delivery: Delivery) -> Result<DeliveryDetail, Problem> {
+async fn detail(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    delivery: Delivery,
+) -> Result<DeliveryDetail, Problem> {
     let attempts = app.store().attempts(workspace, delivery.id).await?;
     let event = app.store().event(workspace, delivery.event).await?;
     let event = event.ok_or_else(|| Problem::not_found("delivery"))?;
@@ -237,7 +280,10 @@ async fn detail(app: &SharedApp, workspace: WorkspaceId, delivery: Delivery) -> 
         delivery,
     };
     let attempts = attempts.into_iter().map(AttemptView::from).collect();
-    Ok(DeliveryDetail { delivery: row.into(), attempts })
+    Ok(DeliveryDetail {
+        delivery: row.into(),
+        attempts,
+    })
 }
 
 /// Show a delivery

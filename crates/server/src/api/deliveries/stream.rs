@@ -8,7 +8,10 @@ use axum::{
     response::{Response, sse::Event},
 };
 use delivery::AttemptNotice;
-use domain::{DeliveryId, EventId, Timestamp, WebhookId, WorkspaceId, access::Scope, attempt::ErrorClass, delivery::Next, event::EventType};
+use domain::{
+    DeliveryId, EventId, Timestamp, WebhookId, WorkspaceId, access::Scope, attempt::ErrorClass,
+    delivery::Next, event::EventType,
+};
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -125,8 +128,15 @@ pub(super) async fn stream(
     let webhook = query.webhook_id.as_deref().map(str::parse).transpose();
     let webhook = webhook.map_err(|_| Problem::not_found("webhook"))?;
     let place = places.take()?;
-    let wanted = Wanted { workspace, webhook, failed: query.failed };
-    Ok(sse::respond(&app, attempts(app.pipeline.follow(), wanted, place)))
+    let wanted = Wanted {
+        workspace,
+        webhook,
+        failed: query.failed,
+    };
+    Ok(sse::respond(
+        &app,
+        attempts(app.pipeline.follow(), wanted, place),
+    ))
 }
 
 struct Wanted {
@@ -148,15 +158,20 @@ fn attempts(
     wanted: Wanted,
     place: Place,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    stream::unfold((notices, wanted, place), async |(mut notices, wanted, place)| {
-        loop {
-            let event = match notices.recv().await {
-                Ok(notice) if wanted.covers(&notice) => sse::event("attempt", &AttemptEvent::new(&notice)),
-                Ok(_) => continue,
-                Err(RecvError::Lagged(count)) => sse::event("lagged", &Lagged { count }),
-                Err(RecvError::Closed) => return None,
-            };
-            return Some((Ok(event), (notices, wanted, place)));
-        }
-    })
+    stream::unfold(
+        (notices, wanted, place),
+        async |(mut notices, wanted, place)| {
+            loop {
+                let event = match notices.recv().await {
+                    Ok(notice) if wanted.covers(&notice) => {
+                        sse::event("attempt", &AttemptEvent::new(&notice))
+                    }
+                    Ok(_) => continue,
+                    Err(RecvError::Lagged(count)) => sse::event("lagged", &Lagged { count }),
+                    Err(RecvError::Closed) => return None,
+                };
+                return Some((Ok(event), (notices, wanted, place)));
+            }
+        },
+    )
 }

@@ -90,8 +90,13 @@ pub(super) async fn publish_batch(
         .map(|event| warner.warnings(&app, workspace, &event.event_type, event.data.len()))
         .collect();
     let receipts = app.pipeline.accept_batch(workspace, events).await;
-    let receipts = receipts.map_err(|error| not_accepted(error, |index| format!("{prefix}[{index}]")))?;
-    let status = if receipts.iter().all(|receipt| receipt.duplicate) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let receipts =
+        receipts.map_err(|error| not_accepted(error, |index| format!("{prefix}[{index}]")))?;
+    let status = if receipts.iter().all(|receipt| receipt.duplicate) {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
     let mut json = Vec::with_capacity(16 + receipts.len() * 96);
     json.extend_from_slice(br#"{"data":["#);
     for (index, (receipt, warnings)) in receipts.iter().zip(&warnings).enumerate() {
@@ -112,5 +117,9 @@ pub(super) async fn publish_batch(
 async fn body(app: &SharedApp, request: Request) -> Result<Bytes, Problem> {
     let (head, body) = request.into_parts();
     BodyBytes::from_request(Request::from_parts(head, Body::empty()), app).await?;
-    read_body(Request::new(body), BODY_BYTES_MAX.max(app.config.limits.body_bytes_max)).await
+    read_body(
+        Request::new(body),
+        BODY_BYTES_MAX.max(app.config.limits.body_bytes_max),
+    )
+    .await
 }

@@ -22,7 +22,15 @@ const DEPTH_MAX: usize = 128;
 /// The most events of one batch.
 pub const BATCH_MAX: usize = 1_000;
 /// The fields of an event, as messages name them.
-const FIELDS: &[&str] = &["event", "data", "id", "timestamp", "numbers", "type", "payload"];
+const FIELDS: &[&str] = &[
+    "event",
+    "data",
+    "id",
+    "timestamp",
+    "numbers",
+    "type",
+    "payload",
+];
 
 /// What comes with a request rather than with an event.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +79,12 @@ pub fn many(body: &[u8], carried: &Carried) -> Result<Batch, Problem> {
         let verbatim: Vec<bool> = drafts.list.iter().map(|draft| draft.verbatim).collect();
         drafts = read_many(body, &verbatim)?;
     }
-    let Drafts { list, prefix, count, mut faults } = drafts;
+    let Drafts {
+        list,
+        prefix,
+        count,
+        mut faults,
+    } = drafts;
     if count == 0 || count > BATCH_MAX {
         faults.field("", prefix, &format!("must have 1 to {BATCH_MAX} events"));
     }
@@ -80,7 +93,10 @@ pub fn many(body: &[u8], carried: &Carried) -> Result<Batch, Problem> {
         let carried = Carried {
             hops: carried.hops,
             // A separator that no key can contain: no event of a batch is taken for another's.
-            idempotency_key: carried.idempotency_key.as_ref().map(|key| format!("{key}\u{1f}{index}")),
+            idempotency_key: carried
+                .idempotency_key
+                .as_ref()
+                .map(|key| format!("{key}\u{1f}{index}")),
         };
         events.extend(draft.check(carried, &|| format!("{prefix}[{index}]"), &mut faults));
     }
@@ -96,7 +112,12 @@ struct Drafts {
 }
 
 fn read_many(body: &[u8], verbatim: &[bool]) -> Result<Drafts, Problem> {
-    let mut drafts = Drafts { list: Vec::new(), prefix: "", count: 0, faults: Faults::default() };
+    let mut drafts = Drafts {
+        list: Vec::new(),
+        prefix: "",
+        count: 0,
+        faults: Faults::default(),
+    };
     let mut reader = Reader::new(body, &limits())?;
     if reader.kind()? == JsonKind::Array {
         events(&mut reader, verbatim, &mut drafts)?;
@@ -120,8 +141,17 @@ fn read_many(body: &[u8], verbatim: &[bool]) -> Result<Drafts, Problem> {
 }
 
 /// Reads the array that stands here. Beyond the most events they are only counted.
-fn events(reader: &mut Reader<'_>, verbatim: &[bool], drafts: &mut Drafts) -> Result<(), JsonError> {
-    let Drafts { list, prefix, count, faults } = drafts;
+fn events(
+    reader: &mut Reader<'_>,
+    verbatim: &[bool],
+    drafts: &mut Drafts,
+) -> Result<(), JsonError> {
+    let Drafts {
+        list,
+        prefix,
+        count,
+        faults,
+    } = drafts;
     *count = 0;
     reader.array(|index, reader| {
         *count = index + 1;
@@ -134,7 +164,10 @@ fn events(reader: &mut Reader<'_>, verbatim: &[bool], drafts: &mut Drafts) -> Re
             Ok(draft) => list.push(draft),
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) => {
-                list.push(Draft { refused: true, ..Draft::default() });
+                list.push(Draft {
+                    refused: true,
+                    ..Draft::default()
+                });
                 faults.json(&error);
             }
         }
@@ -144,7 +177,10 @@ fn events(reader: &mut Reader<'_>, verbatim: &[bool], drafts: &mut Drafts) -> Re
 
 const fn limits() -> Limits {
     // How large a body may be is decided where it is received.
-    Limits { depth_max: DEPTH_MAX, bytes_max: usize::MAX }
+    Limits {
+        depth_max: DEPTH_MAX,
+        bytes_max: usize::MAX,
+    }
 }
 
 /// One event as far as it could be read. `event` and `type`, `data` and `payload` are two names
@@ -182,7 +218,9 @@ fn event(
             "payload" => draft.payload = draft.body(reader, verbatim)?,
             "id" => draft.id = text(reader, EventId::parse, at, key, faults)?,
             "timestamp" => draft.timestamp = text(reader, Timestamp::parse, at, key, faults)?,
-            "numbers" => draft.verbatim = text(reader, numbers, at, key, faults)?.unwrap_or_default(),
+            "numbers" => {
+                draft.verbatim = text(reader, numbers, at, key, faults)?.unwrap_or_default()
+            }
             other => faults.unknown(&at(), other, FIELDS),
         }
         Ok(())
@@ -202,7 +240,9 @@ fn text<T, E: std::fmt::Display>(
         return Ok(None);
     }
     match reader.string() {
-        Ok(text) => Ok(parse(&text).map_err(|error| faults.field(&at(), key, &error.to_string())).ok()),
+        Ok(text) => Ok(parse(&text)
+            .map_err(|error| faults.field(&at(), key, &error.to_string()))
+            .ok()),
         Err(error) if is_fatal(&error) => Err(error),
         Err(error) => {
             faults.json(&error);
@@ -236,8 +276,16 @@ impl Draft {
         Ok(name)
     }
 
-    fn body(&mut self, reader: &mut Reader<'_>, verbatim: bool) -> Result<Option<Bytes>, JsonError> {
-        let numbers = if verbatim { Numbers::Verbatim } else { Numbers::Exact };
+    fn body(
+        &mut self,
+        reader: &mut Reader<'_>,
+        verbatim: bool,
+    ) -> Result<Option<Bytes>, JsonError> {
+        let numbers = if verbatim {
+            Numbers::Verbatim
+        } else {
+            Numbers::Exact
+        };
         match reader.canonical(numbers) {
             Ok(data) => Ok(Some(data.into_bytes())),
             Err(error @ JsonError::UnsafeNumber { .. }) => {
@@ -248,14 +296,24 @@ impl Draft {
         }
     }
 
-    fn publish(self, carried: Carried, at: &dyn Fn() -> String, mut faults: Faults) -> Result<Publish, Problem> {
+    fn publish(
+        self,
+        carried: Carried,
+        at: &dyn Fn() -> String,
+        mut faults: Faults,
+    ) -> Result<Publish, Problem> {
         let publish = self.check(carried, at, &mut faults);
         faults.end()?;
         Ok(publish.expect("without a fault there is an event"))
     }
 
     /// The event, unless something is wrong with it.
-    fn check(self, carried: Carried, at: &dyn Fn() -> String, faults: &mut Faults) -> Option<Publish> {
+    fn check(
+        self,
+        carried: Carried,
+        at: &dyn Fn() -> String,
+        faults: &mut Faults,
+    ) -> Option<Publish> {
         if self.refused {
             return None;
         }
@@ -263,21 +321,36 @@ impl Draft {
             faults.json(&error);
         }
         if matches!((&self.event, &self.type_), (Some(a), Some(b)) if a != b) {
-            faults.field(&at(), "type", "says something else than `event`: give one of them");
+            faults.field(
+                &at(),
+                "type",
+                "says something else than `event`: give one of them",
+            );
         }
         if matches!((&self.data, &self.payload), (Some(a), Some(b)) if a != b) {
-            faults.field(&at(), "payload", "says something else than `data`: give one of them");
+            faults.field(
+                &at(),
+                "payload",
+                "says something else than `data`: give one of them",
+            );
         }
         let Some(event_type) = self.event.or(self.type_) else {
             if !self.named {
-                faults.field(&at(), "event", "is required: the event's type, such as `workflow.completed`");
+                faults.field(
+                    &at(),
+                    "event",
+                    "is required: the event's type, such as `workflow.completed`",
+                );
             }
             return None;
         };
         Some(Publish {
             event_type,
             // S0's events may have none; their receivers read `data` as an object.
-            data: self.data.or(self.payload).unwrap_or_else(|| Bytes::from_static(b"{}")),
+            data: self
+                .data
+                .or(self.payload)
+                .unwrap_or_else(|| Bytes::from_static(b"{}")),
             id: self.id,
             timestamp: self.timestamp,
             hops: carried.hops,

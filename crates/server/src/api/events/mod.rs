@@ -75,7 +75,12 @@ pub struct EventView {
 
 impl From<domain::event::Event> for EventView {
     fn from(event: domain::event::Event) -> Self {
-        Self { id: event.id, event: event.event_type, timestamp: event.timestamp, accepted_at: event.accepted_at }
+        Self {
+            id: event.id,
+            event: event.event_type,
+            timestamp: event.timestamp,
+            accepted_at: event.accepted_at,
+        }
     }
 }
 
@@ -95,12 +100,21 @@ async fn list(
 ) -> Result<Json<List<EventView>>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let page = page.page::<EventKey>()?;
-    let event_type = query.event_type.as_deref().map(EventType::parse).transpose();
+    let event_type = query
+        .event_type
+        .as_deref()
+        .map(EventType::parse)
+        .transpose();
     let filter = EventFilter {
         event_type: event_type.map_err(|error| Problem::field("type", error.to_string()))?,
         since: query.since,
         until: query.until,
     };
     let events = app.store().events(workspace, filter, page).await?;
-    Ok(Json(List::new(&page, events, |event| event.key.to_string(), EventView::from)))
+    Ok(Json(List::new(
+        &page,
+        events,
+        |event| event.key.to_string(),
+        EventView::from,
+    )))
 }

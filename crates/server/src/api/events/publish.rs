@@ -112,15 +112,24 @@ pub(super) async fn publish(
     let event_type = publish.event_type.clone();
     let warnings = warner.warnings(&app, workspace, &event_type, publish.data.len());
     // Only a key's second use has to be told from its reuse for another event.
-    let keyed = publish.idempotency_key.is_some().then(|| publish.data.clone());
+    let keyed = publish
+        .idempotency_key
+        .is_some()
+        .then(|| publish.data.clone());
     let own_id = publish.id.clone();
     let receipt = app.pipeline.accept(workspace, publish).await;
     let receipt = receipt.map_err(|error| not_accepted(error, |_| String::new()))?;
     if receipt.duplicate {
-        let again = Again { event_type, data: keyed.filter(|_| own_id.as_ref() != Some(&receipt.id)) };
+        let again = Again {
+            event_type,
+            data: keyed.filter(|_| own_id.as_ref() != Some(&receipt.id)),
+        };
         return duplicate(&app, workspace, receipt, again).await;
     }
-    Ok(answer(StatusCode::ACCEPTED, render(&receipt, &event_type, &warnings)))
+    Ok(answer(
+        StatusCode::ACCEPTED,
+        render(&receipt, &event_type, &warnings),
+    ))
 }
 
 /// What comes with the request.
@@ -130,11 +139,21 @@ pub(super) async fn publish(
 pub(super) fn carried(headers: &HeaderMap) -> Result<Carried, Problem> {
     let hops = match headers.get(HOPS_HEADER) {
         None => 0,
-        Some(value) => hops(value)
-            .ok_or_else(|| Problem::field("X-Signpost-Hops", "must be a number, as Signpost itself sends it"))?,
+        Some(value) => hops(value).ok_or_else(|| {
+            Problem::field(
+                "X-Signpost-Hops",
+                "must be a number, as Signpost itself sends it",
+            )
+        })?,
     };
-    let idempotency_key = headers.get(idempotency::HEADER).map(idempotency_key).transpose()?;
-    Ok(Carried { hops, idempotency_key })
+    let idempotency_key = headers
+        .get(idempotency::HEADER)
+        .map(idempotency_key)
+        .transpose()?;
+    Ok(Carried {
+        hops,
+        idempotency_key,
+    })
 }
 
 fn hops(value: &HeaderValue) -> Option<u8> {
@@ -145,7 +164,8 @@ fn hops(value: &HeaderValue) -> Option<u8> {
 
 fn idempotency_key(value: &HeaderValue) -> Result<String, Problem> {
     let bytes = value.as_bytes();
-    let fits = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    let fits = (1..=KEY_BYTES_MAX).contains(&bytes.len())
+        && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
     match value.to_str() {
         Ok(text) if fits => Ok(text.to_owned()),
         _ => {
@@ -163,10 +183,17 @@ struct Again {
 }
 
 /// Answers with the first event.
-async fn duplicate(app: &SharedApp, workspace: WorkspaceId, mut receipt: Receipt, again: Again) -> Result<Response, Problem> {
+async fn duplicate(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    mut receipt: Receipt,
+    again: Again,
+) -> Result<Response, Problem> {
     let mut event_type = again.event_type;
     if let Some(first) = app.store().event(workspace, receipt.key).await? {
-        let differs = |data: &Bytes| !first.data.is_empty() && (first.event_type != event_type || first.data != *data);
+        let differs = |data: &Bytes| {
+            !first.data.is_empty() && (first.event_type != event_type || first.data != *data)
+        };
         if again.data.as_ref().is_some_and(differs) {
             return Err(Problem::new(
                 Kind::IdempotencyKeyReused,
@@ -176,8 +203,14 @@ async fn duplicate(app: &SharedApp, workspace: WorkspaceId, mut receipt: Receipt
         event_type = first.event_type;
         receipt.timestamp = first.timestamp;
     }
-    let filter = DeliveryFilter { event: Some(receipt.key), ..DeliveryFilter::default() };
-    let page = Page { after: None, limit: PAGE_MAX };
+    let filter = DeliveryFilter {
+        event: Some(receipt.key),
+        ..DeliveryFilter::default()
+    };
+    let page = Page {
+        after: None,
+        limit: PAGE_MAX,
+    };
     receipt.deliveries = app.store().deliveries(workspace, filter, page).await?.len();
     Ok(answer(StatusCode::OK, render(&receipt, &event_type, &[])))
 }
@@ -199,7 +232,11 @@ fn render(receipt: &Receipt, event_type: &EventType, warnings: &[Arc<str>]) -> V
 
 /// Appends the members that a receipt has alone and in a batch.
 pub(super) fn outcome(receipt: &Receipt, warnings: &[Arc<str>], json: &mut Vec<u8>) {
-    json.extend_from_slice(if receipt.duplicate { br#","duplicate":true"# } else { br#","duplicate":false"# });
+    json.extend_from_slice(if receipt.duplicate {
+        br#","duplicate":true"#
+    } else {
+        br#","duplicate":false"#
+    });
     json.extend_from_slice(br#","deliveries":"#);
     write_integer(i64::try_from(receipt.deliveries).unwrap_or_default(), json);
     if !warnings.is_empty() {
@@ -218,7 +255,10 @@ pub(super) fn outcome(receipt: &Receipt, warnings: &[Arc<str>], json: &mut Vec<u
 pub(super) fn answer(status: StatusCode, json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -227,7 +267,10 @@ mod tests {
     use super::*;
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())])
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        )])
     }
 
     #[test]
@@ -243,7 +286,9 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_is_printable_and_bounded() {
-        let key = |text: &str| carried(&headers(idempotency::HEADER, text)).map(|carried| carried.idempotency_key);
+        let key = |text: &str| {
+            carried(&headers(idempotency::HEADER, text)).map(|carried| carried.idempotency_key)
+        };
         assert_eq!(key("order 17").unwrap().as_deref(), Some("order 17"));
         assert!(key("").is_err());
         assert!(key(&"x".repeat(256)).is_err());

@@ -14,15 +14,21 @@ const FAULTS_MAX: usize = 20;
 impl From<JsonError> for Problem {
     fn from(error: JsonError) -> Self {
         match &error {
-            JsonError::TooDeep { .. } | JsonError::UnsafeNumber { .. } | JsonError::WrongKind { .. } | JsonError::LoneSurrogate { .. } => {
+            JsonError::TooDeep { .. }
+            | JsonError::UnsafeNumber { .. }
+            | JsonError::WrongKind { .. }
+            | JsonError::LoneSurrogate { .. } => {
                 let mut faults = Faults::default();
                 faults.json(&error);
                 faults.end().expect_err("a fault was put in")
             }
-            JsonError::TooLarge { .. } => Self::new(Kind::BodyTooLarge, format!("The body has {error}.")),
-            JsonError::TrailingData { offset } => {
-                Self::new(Kind::InvalidJson, format!("Something follows the end of the JSON at byte {offset}."))
+            JsonError::TooLarge { .. } => {
+                Self::new(Kind::BodyTooLarge, format!("The body has {error}."))
             }
+            JsonError::TrailingData { offset } => Self::new(
+                Kind::InvalidJson,
+                format!("Something follows the end of the JSON at byte {offset}."),
+            ),
             _ => Self::new(Kind::InvalidJson, format!("The body is {error}.")),
         }
     }
@@ -32,7 +38,9 @@ impl From<JsonError> for Problem {
 pub const fn is_fatal(error: &JsonError) -> bool {
     !matches!(
         error,
-        JsonError::UnsafeNumber { .. } | JsonError::WrongKind { .. } | JsonError::LoneSurrogate { .. }
+        JsonError::UnsafeNumber { .. }
+            | JsonError::WrongKind { .. }
+            | JsonError::LoneSurrogate { .. }
     )
 }
 
@@ -54,7 +62,11 @@ impl Faults {
     /// A fault of field `key` of the event at path `at`.
     #[cold]
     pub fn field(&mut self, at: &str, key: &str, message: &str) {
-        let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+        let path = if at.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{at}.{key}")
+        };
         self.push(path, message.to_owned(), Kind::ValidationFailed);
     }
 
@@ -71,17 +83,33 @@ impl Faults {
         let path = error.path().unwrap_or_default().to_owned();
         match error {
             JsonError::UnsafeNumber { literal, why, .. } => {
-                let message = format!("is {literal}, {why}: send it as a string, or say `\"numbers\": \"verbatim\"`");
+                let message = format!(
+                    "is {literal}, {why}: send it as a string, or say `\"numbers\": \"verbatim\"`"
+                );
                 self.push(path, message, Kind::UnsafeNumber);
             }
-            JsonError::WrongKind { expected, found, .. } => {
-                self.push(path, format!("must be {expected}, not {found}"), Kind::ValidationFailed);
+            JsonError::WrongKind {
+                expected, found, ..
+            } => {
+                self.push(
+                    path,
+                    format!("must be {expected}, not {found}"),
+                    Kind::ValidationFailed,
+                );
             }
             JsonError::LoneSurrogate { .. } => {
-                self.push(path, "holds half of a surrogate pair, which is not text".to_owned(), Kind::ValidationFailed);
+                self.push(
+                    path,
+                    "holds half of a surrogate pair, which is not text".to_owned(),
+                    Kind::ValidationFailed,
+                );
             }
             JsonError::TooDeep { depth_max, .. } => {
-                self.push(path, format!("is nested deeper than {depth_max} levels"), Kind::ValidationFailed);
+                self.push(
+                    path,
+                    format!("is nested deeper than {depth_max} levels"),
+                    Kind::ValidationFailed,
+                );
             }
             other => self.push(path, other.to_string(), Kind::ValidationFailed),
         }
@@ -113,10 +141,18 @@ impl Faults {
 /// The refusal of an event by the pipeline. `at` gives the path of the event of that index.
 pub fn not_accepted(error: AcceptError, at: impl Fn(usize) -> String) -> Problem {
     match error {
-        AcceptError::Loop { .. } => Problem::new(Kind::LoopDetected, capitalised(&error.to_string())),
-        AcceptError::Schema { index, violations, .. } => {
+        AcceptError::Loop { .. } => {
+            Problem::new(Kind::LoopDetected, capitalised(&error.to_string()))
+        }
+        AcceptError::Schema {
+            index, violations, ..
+        } => {
             let at = at(index);
-            let data = if at.is_empty() { "data".to_owned() } else { format!("{at}.data") };
+            let data = if at.is_empty() {
+                "data".to_owned()
+            } else {
+                format!("{at}.data")
+            };
             let errors = violations.into_iter().map(|(pointer, message)| FieldError {
                 path: fields::path_into(&data, &pointer),
                 message,
@@ -129,7 +165,10 @@ pub fn not_accepted(error: AcceptError, at: impl Fn(usize) -> String) -> Problem
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let first = chars
+        .next()
+        .map(|first| first.to_uppercase().to_string())
+        .unwrap_or_default();
     format!("{first}{}.", chars.as_str())
 }
 

@@ -2,7 +2,9 @@
 
 use axum::extract::{Path, State};
 use bytes::Bytes;
-use domain::{EventId, EventKey, WorkspaceId, access::Scope, delivery::DeliveryState, event::Event};
+use domain::{
+    EventId, EventKey, WorkspaceId, access::Scope, delivery::DeliveryState, event::Event,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{DeliveryFilter, Page};
@@ -54,7 +56,10 @@ pub(super) struct DeliveryCounts {
 /// 404 if there is none in the workspace.
 pub async fn find(app: &SharedApp, workspace: WorkspaceId, id: &str) -> Result<Event, Problem> {
     let id = EventId::parse(id).map_err(|_| Problem::not_found("event"))?;
-    app.store().event_by_id(workspace, &id).await?.ok_or_else(|| Problem::not_found("event"))
+    app.store()
+        .event_by_id(workspace, &id)
+        .await?
+        .ok_or_else(|| Problem::not_found("event"))
 }
 
 /// Show an event
@@ -71,20 +76,48 @@ pub(super) async fn show(
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<EventDetail>, Problem> {
     let workspace = access.require(Scope::Read)?;
-    let Ok(Path(id)) = path else { return Err(Problem::not_found("event")) };
+    let Ok(Path(id)) = path else {
+        return Err(Problem::not_found("event"));
+    };
     let event = find(&app, workspace, &id).await?;
     let deliveries = count(&app, workspace, event.key).await?;
     let data_pruned = event.data.is_empty();
-    let data = raw(if data_pruned { Bytes::from_static(b"null") } else { event.data.clone() })?;
-    Ok(Json(EventDetail { event: event.into(), data, data_pruned, deliveries }))
+    let data = raw(if data_pruned {
+        Bytes::from_static(b"null")
+    } else {
+        event.data.clone()
+    })?;
+    Ok(Json(EventDetail {
+        event: event.into(),
+        data,
+        data_pruned,
+        deliveries,
+    }))
 }
 
-async fn count(app: &SharedApp, workspace: WorkspaceId, event: EventKey) -> Result<DeliveryCounts, Problem> {
-    let filter = DeliveryFilter { event: Some(event), ..DeliveryFilter::default() };
+async fn count(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    event: EventKey,
+) -> Result<DeliveryCounts, Problem> {
+    let filter = DeliveryFilter {
+        event: Some(event),
+        ..DeliveryFilter::default()
+    };
     let mut counts = DeliveryCounts::default();
     let mut after = None;
     for _ in 0..PAGES_MAX {
-        let rows = app.store().deliveries(workspace, filter, Page { after, limit: PAGE_MAX }).await?;
+        let rows = app
+            .store()
+            .deliveries(
+                workspace,
+                filter,
+                Page {
+                    after,
+                    limit: PAGE_MAX,
+                },
+            )
+            .await?;
         for row in &rows {
             counts.total += 1;
             match row.delivery.state {

@@ -1,6 +1,9 @@
 //! What a person sets of a webhook, as S0 and S1 write it.
 
-#![expect(clippy::option_option, reason = "tells `null` from a field that is not there")]
+#![expect(
+    clippy::option_option,
+    reason = "tells `null` from a field that is not there"
+)]
 
 use delivery::webhooks::{SecretChoice, WebhookInput};
 use domain::{format::Format, header};
@@ -80,38 +83,87 @@ pub struct WebhookBody {
 
 impl Fields for WebhookBody {
     const KNOWN: &'static [&'static str] = &[
-        "name", "description", "targetUrl", "url", "events", "secret", "format", "filter", "headers",
-        "signaturePrefix", "schedule", "timeoutMs", "concurrency", "ratePerSecond", "ordered", "isActive",
+        "name",
+        "description",
+        "targetUrl",
+        "url",
+        "events",
+        "secret",
+        "format",
+        "filter",
+        "headers",
+        "signaturePrefix",
+        "schedule",
+        "timeoutMs",
+        "concurrency",
+        "ratePerSecond",
+        "ordered",
+        "isActive",
         "active",
     ];
-    const IGNORED: &'static [&'static str] =
-        &["id", "state", "disabledReason", "disabledAt", "failingSince", "createdAt", "updatedAt"];
+    const IGNORED: &'static [&'static str] = &[
+        "id",
+        "state",
+        "disabledReason",
+        "disabledAt",
+        "failingSince",
+        "createdAt",
+        "updatedAt",
+    ];
 }
 
 /// Reads an object of strings, in its order.
-fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<(String, String)>>, D::Error> {
+fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<(String, String)>>, D::Error> {
     let Some(map) = Option::<serde_json::Map<String, Value>>::deserialize(deserializer)? else {
         return Ok(Some(Vec::new()));
     };
     let pairs = map.into_iter().map(|(name, value)| match value {
         Value::String(value) => Ok((name, value)),
-        _ => Err(de::Error::custom(format!("the value of header `{name}` must be a string"))),
+        _ => Err(de::Error::custom(format!(
+            "the value of header `{name}` must be a string"
+        ))),
     });
     pairs.collect::<Result<_, _>>().map(Some)
 }
 
+/// What a webhook that is to be changed says now, as far as a change is read by it.
+#[derive(Debug)]
+pub struct Present {
+    /// Its target.
+    pub target_url: String,
+    /// Whether it is sent to.
+    pub is_active: bool,
+    /// Its custom headers in clear.
+    pub headers: Vec<(String, String)>,
+}
+
 impl WebhookBody {
-    /// What the pipeline is asked for. `headers` are those that the webhook has.
+    /// What the pipeline is asked for. `present` is the webhook that is to be changed.
     ///
     /// # Errors
     /// If two names of one field say different things, or the format is not known.
-    pub fn into_input(self, headers: &[(String, String)]) -> Result<WebhookInput, Problem> {
+    pub fn into_input(self, present: Option<&Present>) -> Result<WebhookInput, Problem> {
         let mut errors = Vec::new();
-        let target_url = either(("targetUrl", self.target_url), ("url", self.url), &mut errors);
-        let active = either(("isActive", self.is_active), ("active", self.active), &mut errors);
+        let target_url = either(
+            ("targetUrl", self.target_url),
+            ("url", self.url),
+            present.map(|present| &present.target_url),
+            &mut errors,
+        );
+        let active = either(
+            ("isActive", self.is_active),
+            ("active", self.active),
+            present.map(|present| &present.is_active),
+            &mut errors,
+        );
+        let headers = present.map_or(&[][..], |present| &present.headers);
         let format = self.format.and_then(|text| {
             let parsed = Format::parse(&text);
-            parsed.map_err(|error| errors.push(field("format", error.to_string()))).ok()
+            parsed
+                .map_err(|error| errors.push(field("format", error.to_string())))
+                .ok()
         });
         if !errors.is_empty() {
             return Err(Problem::fields(errors));
@@ -131,30 +183,47 @@ impl WebhookBody {
             rate_per_s: self.rate_per_second,
             ordered: self.ordered,
             active,
-            secret: self.secret.map_or(SecretChoice::Unsaid, SecretChoice::Given),
+            secret: self
+                .secret
+                .map_or(SecretChoice::Unsaid, SecretChoice::Given),
         })
     }
 }
 
 fn field(path: &str, message: String) -> FieldError {
-    FieldError { path: path.to_owned(), message }
+    FieldError {
+        path: path.to_owned(),
+        message,
+    }
 }
 
-/// The value of a field that has two names.
-fn either<T: PartialEq>(a: (&str, Option<T>), b: (&str, Option<T>), errors: &mut Vec<FieldError>) -> Option<T> {
-    if let (Some(first), Some(second)) = (&a.1, &b.1)
-        && first != second
-    {
-        errors.push(field(b.0, format!("says something else than `{}`: give one of them", a.0)));
+/// The value of a field that has two names. Where they say different things, the one that changes
+/// something counts: clients read a record, set one of the names, and send all of it back.
+fn either<T: PartialEq>(
+    a: (&str, Option<T>),
+    b: (&str, Option<T>),
+    present: Option<&T>,
+    errors: &mut Vec<FieldError>,
+) -> Option<T> {
+    match (a.1, b.1) {
+        (Some(first), Some(second)) if first == second || Some(&second) == present => Some(first),
+        (Some(first), Some(second)) if Some(&first) == present => Some(second),
+        (Some(_), Some(_)) => {
+            let message = format!("says something else than `{}`: give one of them", a.0);
+            errors.push(field(b.0, message));
+            None
+        }
+        (first, second) => first.or(second),
     }
-    a.1.or(b.1)
 }
 
 /// Puts the values back that an answer has masked, so that what was read can be sent back.
 fn unmask(given: Vec<(String, String)>, present: &[(String, String)]) -> Vec<(String, String)> {
     let restore = |(name, value): (String, String)| {
         let masked = value == header::MASK && header::is_sensitive(&name);
-        let known = present.iter().find(|(known, _)| masked && known.eq_ignore_ascii_case(&name));
+        let known = present
+            .iter()
+            .find(|(known, _)| masked && known.eq_ignore_ascii_case(&name));
         let value = known.map_or(value, |(_, known)| known.clone());
         (name, value)
     };
@@ -169,8 +238,7 @@ mod tests {
     use crate::api::fields;
 
     fn input(body: &str) -> Result<WebhookInput, Problem> {
-        let present = [("Authorization".to_owned(), "Bearer x".to_owned())];
-        fields::parse::<WebhookBody>(body.as_bytes())?.into_input(&present)
+        fields::parse::<WebhookBody>(body.as_bytes())?.into_input(None)
     }
 
     #[test]
@@ -187,15 +255,50 @@ mod tests {
     fn a_field_with_two_names_says_one_thing() {
         let url = |body| input(body).unwrap().target_url.unwrap();
         assert_eq!(url(r#"{"url":"https://a.example"}"#), "https://a.example");
-        assert_eq!(url(r#"{"url":"https://a.example","targetUrl":"https://a.example"}"#), "https://a.example");
+        assert_eq!(
+            url(r#"{"url":"https://a.example","targetUrl":"https://a.example"}"#),
+            "https://a.example"
+        );
         let problem = input(r#"{"url":"https://a.example","targetUrl":"https://b.example","isActive":true,"active":false}"#).unwrap_err();
-        let paths: Vec<_> = problem.errors().iter().map(|error| error.path.as_str()).collect();
+        let paths: Vec<_> = problem
+            .errors()
+            .iter()
+            .map(|error| error.path.as_str())
+            .collect();
         assert_eq!(paths, ["url", "active"]);
+    }
+
+    fn change(body: &str) -> Result<WebhookInput, Problem> {
+        let present = Present {
+            target_url: "https://a.example".to_owned(),
+            is_active: true,
+            headers: vec![("Authorization".to_owned(), "Bearer x".to_owned())],
+        };
+        fields::parse::<WebhookBody>(body.as_bytes())?.into_input(Some(&present))
+    }
+
+    #[test]
+    fn a_record_that_comes_back_is_changed_by_either_name() {
+        for body in [
+            r#"{"url":"https://b.example","targetUrl":"https://a.example","isActive":true,"active":false}"#,
+            r#"{"url":"https://a.example","targetUrl":"https://b.example","isActive":false,"active":true}"#,
+        ] {
+            let input = change(body).unwrap();
+            assert_eq!(
+                input.target_url.as_deref(),
+                Some("https://b.example"),
+                "{body}"
+            );
+            assert_eq!(input.active, Some(false), "{body}");
+        }
+        let both = change(r#"{"url":"https://b.example","targetUrl":"https://c.example"}"#);
+        assert_eq!(both.unwrap_err().errors()[0].path, "url");
     }
 
     #[test]
     fn a_masked_value_that_comes_back_keeps_the_one_that_is_set() {
-        let headers = input(r#"{"headers":{"authorization":"***","X-Note":"***","X-Token":"***"}}"#).unwrap().headers.unwrap();
+        let body = r#"{"headers":{"authorization":"***","X-Note":"***","X-Token":"***"}}"#;
+        let headers = change(body).unwrap().headers.unwrap();
         let values: Vec<_> = headers.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(values, ["Bearer x", "***", "***"]);
     }

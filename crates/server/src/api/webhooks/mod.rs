@@ -26,7 +26,7 @@ use crate::{
     extract::{BodyBytes, Id, Json, List, PageQuery, Query},
     problem::Problem,
 };
-use body::WebhookBody;
+use body::{Present, WebhookBody};
 pub use refusal::refused;
 pub use stats::milliseconds;
 pub use test::outcome_message;
@@ -46,8 +46,15 @@ pub fn routes() -> OpenApiRouter<SharedApp> {
 ///
 /// # Errors
 /// 404 if there is none.
-pub async fn find(app: &SharedApp, workspace: WorkspaceId, id: WebhookId) -> Result<Webhook, Problem> {
-    app.store().webhook(workspace, id).await?.ok_or_else(|| Problem::not_found("webhook"))
+pub async fn find(
+    app: &SharedApp,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<Webhook, Problem> {
+    app.store()
+        .webhook(workspace, id)
+        .await?
+        .ok_or_else(|| Problem::not_found("webhook"))
 }
 
 /// List webhooks
@@ -66,7 +73,12 @@ async fn list(
     let workspace = access.require(Scope::Read)?;
     let page = page.page()?;
     let webhooks = app.store().webhooks(workspace, page).await?;
-    Ok(Json(List::new(&page, webhooks, |webhook| webhook.id.to_string(), |webhook| WebhookView::new(&app, webhook))))
+    Ok(Json(List::new(
+        &page,
+        webhooks,
+        |webhook| webhook.id.to_string(),
+        |webhook| WebhookView::new(&app, webhook),
+    )))
 }
 
 /// Create a webhook
@@ -84,11 +96,15 @@ async fn create(
     BodyBytes(body): BodyBytes,
 ) -> Result<impl IntoResponse, Problem> {
     let workspace = access.require(Scope::Write)?;
-    let input = fields::parse::<WebhookBody>(&body)?.into_input(&[])?;
+    let input = fields::parse::<WebhookBody>(&body)?.into_input(None)?;
     let made = app.pipeline.create_webhook(workspace, input).await?;
     let location = format!("/api/v1/webhooks/{}", made.webhook.id);
     let body = WebhookWithSecret::new(&app, made);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(body),
+    ))
 }
 
 /// Show a webhook
@@ -97,7 +113,11 @@ async fn create(
     params(("id" = String, Path, description = "The webhook's id", example = "whk_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 200, description = "The webhook, without its secret", body = WebhookView)),
 )]
-async fn show(State(app): State<SharedApp>, access: Access, Id(id): Id<WebhookId>) -> Result<Json<WebhookView>, Problem> {
+async fn show(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<WebhookId>,
+) -> Result<Json<WebhookView>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let webhook = find(&app, workspace, id).await?;
     Ok(Json(WebhookView::new(&app, webhook)))
@@ -140,8 +160,15 @@ async fn change(
     let workspace = access.require(Scope::Write)?;
     let webhook = find(&app, workspace, id).await?;
     let body: WebhookBody = fields::parse(&body)?;
-    let headers = view::custom_headers(&app, &webhook);
-    let changed = app.pipeline.update_webhook(workspace, id, body.into_input(&headers)?).await?;
+    let present = Present {
+        headers: view::custom_headers(&app, &webhook),
+        is_active: webhook.is_active(),
+        target_url: webhook.config.target_url,
+    };
+    let changed = app
+        .pipeline
+        .update_webhook(workspace, id, body.into_input(Some(&present))?)
+        .await?;
     Ok(Json(WebhookView::new(&app, changed.webhook)))
 }
 
@@ -168,9 +195,18 @@ struct DeletedWebhook {
     params(("id" = String, Path, description = "The webhook's id", example = "whk_0190a0c2f1e87d0e9e0b7c1d2e3f4a5b")),
     responses((status = 200, description = "It is gone", body = DeletedWebhook)),
 )]
-async fn delete(State(app): State<SharedApp>, access: Access, Id(id): Id<WebhookId>) -> Result<Json<DeletedWebhook>, Problem> {
+async fn delete(
+    State(app): State<SharedApp>,
+    access: Access,
+    Id(id): Id<WebhookId>,
+) -> Result<Json<DeletedWebhook>, Problem> {
     let workspace = access.require(Scope::Write)?;
     app.pipeline.delete_webhook(workspace, id).await?;
     // S0's original answers `{success, message}`, S1's `{id, deleted}`: this is both.
-    Ok(Json(DeletedWebhook { id, deleted: true, success: true, message: "Webhook deleted" }))
+    Ok(Json(DeletedWebhook {
+        id,
+        deleted: true,
+        success: true,
+        message: "Webhook deleted",
+    }))
 }

@@ -12,9 +12,9 @@ impl From<WebhookError> for Problem {
         match error {
             WebhookError::Invalid(errors) => refused(errors),
             WebhookError::NotFound => Self::not_found("webhook"),
-            WebhookError::Changed => {
-                Self::conflict("The webhook was changed meanwhile: read it again and repeat the change.")
-            }
+            WebhookError::Changed => Self::conflict(
+                "The webhook was changed meanwhile: read it again and repeat the change.",
+            ),
             WebhookError::Store(error) => error.into(),
         }
     }
@@ -25,9 +25,19 @@ impl From<WebhookError> for Problem {
 /// # Panics
 /// If `errors` is empty: nothing would be wrong then.
 pub fn refused(errors: Vec<Refused>) -> Problem {
-    let first = errors.first().map(|error| error.fault).expect("a refusal names what is refused");
-    let kind = if errors.iter().all(|error| error.fault == first) { kind(first) } else { Kind::ValidationFailed };
-    let errors = errors.into_iter().map(|error| FieldError { path: path(error.path), message: error.message });
+    let first = errors
+        .first()
+        .map(|error| error.fault)
+        .expect("a refusal names what is refused");
+    let kind = if errors.iter().all(|error| error.fault == first) {
+        kind(first)
+    } else {
+        Kind::ValidationFailed
+    };
+    let errors = errors.into_iter().map(|error| FieldError {
+        path: path(error.path),
+        message: error.message,
+    });
     Problem::fields_of(kind, errors.collect())
 }
 
@@ -35,7 +45,13 @@ pub fn refused(errors: Vec<Refused>) -> Problem {
 fn path(path: String) -> String {
     ["filter", "schedule"]
         .into_iter()
-        .find_map(|base| Some(fields::path_into(base, path.strip_prefix(base).filter(|rest| rest.starts_with('/'))?)))
+        .find_map(|base| {
+            Some(fields::path_into(
+                base,
+                path.strip_prefix(base)
+                    .filter(|rest| rest.starts_with('/'))?,
+            ))
+        })
         .unwrap_or(path)
 }
 

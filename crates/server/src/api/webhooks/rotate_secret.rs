@@ -50,8 +50,14 @@ pub(super) async fn rotate_secret(
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<WebhookWithSecret>, Problem> {
     let workspace = access.require(Scope::Write)?;
-    let RotateSecret { secret, overlap_seconds } = fields::parse_or_empty(&body)?;
+    let RotateSecret {
+        secret,
+        overlap_seconds,
+    } = fields::parse_or_empty(&body)?;
     let overlap = overlap_seconds.map(Duration::from_secs);
-    let rotated = app.pipeline.rotate_secret(workspace, id, secret, overlap).await?;
+    let rotated = app
+        .pipeline
+        .rotate_secret(workspace, id, secret, overlap)
+        .await?;
     Ok(Json(WebhookWithSecret::new(&app, rotated)))
 }

@@ -93,7 +93,10 @@ pub(super) async fn stats(
     let since = since(&query, app.now())?;
     let webhook = find(&app, workspace, id).await?;
     let counts = app.store().webhook_stats(workspace, id, since).await?;
-    let lane = app.pipeline.lane_status(workspace, id).ok_or_else(|| Problem::not_found("webhook"))?;
+    let lane = app
+        .pipeline
+        .lane_status(workspace, id)
+        .ok_or_else(|| Problem::not_found("webhook"))?;
     Ok(Json(WebhookStats {
         webhook_id: id,
         since,
@@ -102,7 +105,10 @@ pub(super) async fn stats(
         dead: counts.dead,
         attempts: counts.attempts,
         attempts_failed: counts.attempts_failed,
-        success_rate: share(counts.attempts - counts.attempts_failed.min(counts.attempts), counts.attempts),
+        success_rate: share(
+            counts.attempts - counts.attempts_failed.min(counts.attempts),
+            counts.attempts,
+        ),
         duration_ms_p50: counts.duration_us_p50.map(milliseconds),
         duration_ms_p95: counts.duration_us_p95.map(milliseconds),
         breaker: lane.breaker.as_str(),
@@ -120,17 +126,25 @@ fn since(query: &StatsQuery, now: Timestamp) -> Result<Timestamp, Problem> {
         (None, None) => Ok(now.before(WINDOW_DEFAULT)),
         (None, Some(text)) => parse_duration(text)
             .map(|window| now.before(window))
-            .ok_or_else(|| Problem::field("window", "must be a duration such as `15m`, `24h` or `7d`")),
+            .ok_or_else(|| {
+                Problem::field("window", "must be a duration such as `15m`, `24h` or `7d`")
+            }),
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share for people, three digits matter")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share for people, three digits matter"
+)]
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// Microseconds as milliseconds, the rest behind the point.
-#[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 microseconds")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "durations are far below 2^53 microseconds"
+)]
 pub fn milliseconds(us: u64) -> f64 {
     us as f64 / 1_000.0
 }
@@ -144,11 +158,26 @@ mod tests {
         let now = Timestamp::parse("2026-01-31T12:00:00Z").unwrap();
         let ask = |since: Option<&str>, window: Option<&str>| {
             let since_at = since.map(|text| Timestamp::parse(text).unwrap());
-            super::since(&StatsQuery { since: since_at, window: window.map(str::to_owned) }, now)
+            super::since(
+                &StatsQuery {
+                    since: since_at,
+                    window: window.map(str::to_owned),
+                },
+                now,
+            )
         };
-        assert_eq!(ask(None, None).unwrap().to_string(), "2026-01-30T12:00:00.000Z");
-        assert_eq!(ask(None, Some("15m")).unwrap().to_string(), "2026-01-31T11:45:00.000Z");
-        assert_eq!(ask(Some("2026-01-01T00:00:00Z"), None).unwrap().to_string(), "2026-01-01T00:00:00.000Z");
+        assert_eq!(
+            ask(None, None).unwrap().to_string(),
+            "2026-01-30T12:00:00.000Z"
+        );
+        assert_eq!(
+            ask(None, Some("15m")).unwrap().to_string(),
+            "2026-01-31T11:45:00.000Z"
+        );
+        assert_eq!(
+            ask(Some("2026-01-01T00:00:00Z"), None).unwrap().to_string(),
+            "2026-01-01T00:00:00.000Z"
+        );
         assert!(ask(Some("2026-01-01T00:00:00Z"), Some("1h")).is_err());
         assert!(ask(None, Some("a day")).is_err());
     }

@@ -25,7 +25,10 @@ use crate::{
 /// What is to be sent.
 #[derive(ToSchema)]
 #[schema(as = WebhookTest)]
-#[expect(dead_code, reason = "documents what `read` takes: `data` must keep its text")]
+#[expect(
+    dead_code,
+    reason = "documents what `read` takes: `data` must keep its text"
+)]
 pub(super) struct TestBody {
     /// The event type; `webhook.test` where nothing is said.
     #[schema(example = "workflow.completed")]
@@ -89,7 +92,10 @@ pub(super) async fn test(
 ) -> Result<Json<TestResult>, Problem> {
     let workspace = access.require(Scope::Write)?;
     let (event_type, data) = read(&body)?;
-    let tested = app.pipeline.test_webhook(workspace, id, event_type, data).await?;
+    let tested = app
+        .pipeline
+        .test_webhook(workspace, id, event_type, data)
+        .await?;
     Ok(Json(TestResult {
         success: tested.is_success(),
         status_code: tested.attempt.status,
@@ -120,7 +126,9 @@ fn read(body: &[u8]) -> Result<(Option<EventType>, Option<Bytes>), Problem> {
         None | Some(b"null") => None,
         Some(text) => Some(event_type(text)?),
     };
-    let given = ["data", "test_data"].into_iter().find_map(|name| Some((name, members.get(name)?)));
+    let given = ["data", "test_data"]
+        .into_iter()
+        .find_map(|name| Some((name, members.get(name)?)));
     let data = match given {
         None => None,
         Some((name, text)) => {
@@ -159,7 +167,8 @@ mod tests {
     fn the_body_may_be_left_out_or_say_what_is_sent() {
         assert_eq!(read(b"").unwrap(), (None, None));
         assert_eq!(read(b"{}").unwrap(), (None, None));
-        let (event, data) = read(br#"{"event":"agent.created","test_data":{"b":1.0,"1":2}}"#).unwrap();
+        let (event, data) =
+            read(br#"{"event":"agent.created","test_data":{"b":1.0,"1":2}}"#).unwrap();
         assert_eq!(event.unwrap().as_str(), "agent.created");
         assert_eq!(data.unwrap(), r#"{"1":2,"b":1}"#);
     }
@@ -172,7 +181,11 @@ mod tests {
             (r#"{"test_data":{"n":9007199254740993}}"#, "test_data.n"),
             (r#"{"testData":1}"#, "testData"),
         ] {
-            assert_eq!(read(body.as_bytes()).unwrap_err().errors()[0].path, path, "{body}");
+            assert_eq!(
+                read(body.as_bytes()).unwrap_err().errors()[0].path,
+                path,
+                "{body}"
+            );
         }
     }
 }

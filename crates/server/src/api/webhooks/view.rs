@@ -99,16 +99,21 @@ pub struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: WebhookView,
     /// The signing secret.
-    #[schema(required, example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwkR2p3X4Yz5E=")]
+    #[schema(
+        required,
+        example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwkR2p3X4Yz5E="
+    )]
     secret: Option<String>,
 }
 
 /// Its custom headers in clear; none if they cannot be opened, which is logged.
 pub fn custom_headers(app: &SharedApp, webhook: &Webhook) -> Vec<(String, String)> {
-    app.pipeline.custom_headers(webhook).unwrap_or_else(|error| {
-        tracing::error!(webhook = %webhook.id, %error, "failed to open a webhook's headers");
-        Vec::new()
-    })
+    app.pipeline
+        .custom_headers(webhook)
+        .unwrap_or_else(|error| {
+            tracing::error!(webhook = %webhook.id, %error, "failed to open a webhook's headers");
+            Vec::new()
+        })
 }
 
 impl WebhookView {
@@ -118,7 +123,10 @@ impl WebhookView {
             let shown = header::mask(&name, &value).into_owned();
             (name, Value::String(shown))
         };
-        let headers = custom_headers(app, &webhook).into_iter().map(masked).collect();
+        let headers = custom_headers(app, &webhook)
+            .into_iter()
+            .map(masked)
+            .collect();
         let is_active = webhook.is_active();
         let (state, disabled) = match webhook.state {
             WebhookState::Active => ("active", None),
@@ -158,6 +166,9 @@ impl WebhookWithSecret {
     /// Renders a webhook with its secret.
     pub fn new(app: &SharedApp, made: WithSecret) -> Self {
         let secret = made.secret.map(|secret| secret.expose().to_owned());
-        Self { webhook: WebhookView::new(app, made.webhook), secret }
+        Self {
+            webhook: WebhookView::new(app, made.webhook),
+            secret,
+        }
     }
 }
