@@ -5,6 +5,8 @@
 //! [`edge`] is where the program meets the wall clock and the system's randomness. What the
 //! program prints goes through [`output`], how it fails through [`problem`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by it"))]
+
 mod bench;
 mod cli;
 mod client;

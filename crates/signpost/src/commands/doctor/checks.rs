@@ -320,7 +320,7 @@ mod tests {
     fn a_clock_of_another_age_fails() {
         assert_eq!(judge_clock(Timestamp::from_ms(0)).verdict, Verdict::Fail);
         assert_eq!(
-            judge_clock(WRITTEN + Duration::from_secs(86_400)).verdict,
+            judge_clock(WRITTEN + Duration::from_hours(24)).verdict,
             Verdict::Ok
         );
         assert_eq!(judge_clock(Timestamp::FAR_FUTURE).verdict, Verdict::Fail);
