@@ -232,7 +232,8 @@ impl Messages {
                     field("event:"),
                     serde_json::from_str(&field("data:")).unwrap(),
                 );
-                self.text = rest.to_owned();
+                let end = self.text.len() - rest.len();
+                self.text.drain(..end);
                 return Some(found);
             }
             let chunk = self.body.next().await?.unwrap();

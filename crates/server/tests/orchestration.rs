@@ -212,11 +212,9 @@ async fn refusals_are_messages() {
     ] {
         let answer = send(&server, method, path, body).await;
         let json = answer.json();
-        told += &format!(
-            "{} {}\n",
-            answer.status.as_u16(),
-            json["message"].as_str().unwrap_or_else(|| panic!("{json}"))
-        );
+        let message = json["message"].as_str();
+        let message = message.unwrap_or_else(|| panic!("{json}"));
+        told.extend([answer.status.as_str(), " ", message, "\n"]);
     }
     insta::assert_snapshot!(told);
 }

@@ -107,10 +107,10 @@ async fn the_second_documents_names_and_methods_work_too() {
         (&json!("agent-factory"), &json!(5_000))
     );
     let path = format!("/api/v1/webhooks/{}", made["id"].as_str().unwrap());
-    let patch = json!({ "active": false, "url": "https://example.com/new" });
+    let change = json!({ "active": false, "url": "https://example.com/new" });
     let patched = server
         .call(Method::PATCH, &path)
-        .json(&patch)
+        .json(&change)
         .send()
         .await
         .json();

@@ -219,7 +219,7 @@ fn event(
             "id" => draft.id = text(reader, EventId::parse, at, key, faults)?,
             "timestamp" => draft.timestamp = text(reader, Timestamp::parse, at, key, faults)?,
             "numbers" => {
-                draft.verbatim = text(reader, numbers, at, key, faults)?.unwrap_or_default()
+                draft.verbatim = text(reader, numbers, at, key, faults)?.unwrap_or_default();
             }
             other => faults.unknown(&at(), other, FIELDS),
         }
