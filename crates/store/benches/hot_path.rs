@@ -39,14 +39,14 @@ const ANSWER: &str = "content-type: application/json; charset=utf-8\ncontent-len
 
 #[derive(Default)]
 struct Commits {
-    commits: AtomicU64,
+    count: AtomicU64,
     transitions: AtomicU64,
     slowest_us: AtomicU64,
 }
 
 impl CommitObserver for Commits {
     fn committed(&self, transitions: usize, took: Duration) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.transitions
             .fetch_add(transitions as u64, Ordering::Relaxed);
         self.slowest_us.fetch_max(
@@ -188,7 +188,7 @@ async fn run(
     path: &Path,
 ) {
     let before = ["", "store-writer", "store-checkpoin"].map(processor_ns);
-    for counter in [&commits.commits, &commits.transitions, &commits.slowest_us] {
+    for counter in [&commits.count, &commits.transitions, &commits.slowest_us] {
         counter.store(0, Ordering::Relaxed);
     }
     let began = Instant::now();
@@ -211,7 +211,7 @@ async fn run(
         us(2),
         us(0) - us(1) - us(2),
         commits.transitions.load(Ordering::Relaxed) as f64
-            / commits.commits.load(Ordering::Relaxed) as f64,
+            / commits.count.load(Ordering::Relaxed) as f64,
         commits.slowest_us.load(Ordering::Relaxed) as f64 / 1_000.0,
         log as f64 / 1e6,
     );

@@ -1,5 +1,7 @@
 //! The file itself: whose it is, who has it open, what happens when the disk is full.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use domain::{

@@ -1,9 +1,9 @@
 //! [`Store`](crate::Store) in one SQLite file.
 //!
 //! The players: `open` prepares the file and takes the next lease, guarded by `lock`; the
-//! `writer` thread gathers transitions into group commits (`hot` and `tally` make that cheap);
-//! `readers` answer look-ups from connections of their own; `checkpoint` keeps the write-ahead
-//! log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
+//! `writer` thread gathers transitions into group commits (`hot`, `tally` and `waiters` make that
+//! cheap); `readers` answer look-ups from connections of their own; `checkpoint` keeps the
+//! write-ahead log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
 //! `attempts`, `deliveries`, `webhooks`, `replays`, `event_types`, `access`, `answers`,
 //! `retention`, `stats`; how values stand in columns, in `row`.
 //!
@@ -30,7 +30,9 @@ mod stats;
 mod store;
 mod tally;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "these are tests")]
 mod tests;
+mod waiters;
 mod webhooks;
 mod writer;
 

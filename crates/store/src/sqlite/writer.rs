@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{checkpoint::Checkpoints, hot::Hot, tally::Tally};
+use super::{checkpoint::Checkpoints, hot::Hot, tally::Tally, waiters::Waiters};
 use crate::{CommitObserver, StoreError};
 
 /// How many transitions wait at most; whoever comes then waits for room.
@@ -58,7 +58,9 @@ pub(super) struct Kept {
 }
 
 /// A transition in the queue.
-trait Transition: Send {
+pub(super) trait Transition: Send {
+    /// Whether whoever waits can be told by a task of its own runtime.
+    fn is_home(&self) -> bool;
     /// Applies it. May be called again after a rollback.
     fn apply(&mut self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError>;
     /// Tells whoever waits: how it went, or that the commit failed.
@@ -69,6 +71,7 @@ struct Pending<T, F> {
     apply: F,
     outcome: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
+    is_home: bool,
 }
 
 impl<T, F> Transition for Pending<T, F>
@@ -76,6 +79,10 @@ where
     T: Send,
     F: FnMut(&mut Batch<'_, '_>) -> Result<T, StoreError> + Send,
 {
+    fn is_home(&self) -> bool {
+        self.is_home
+    }
+
     fn apply(&mut self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
         let outcome = (self.apply)(batch);
         let told = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
@@ -109,6 +116,7 @@ pub(super) struct Shared {
     /// Why the writer stopped, if it did for a bug.
     fatal: Mutex<Option<String>>,
     closed: AtomicBool,
+    waiters: Waiters,
 }
 
 /// The way to the writer.
@@ -137,6 +145,7 @@ impl Writer {
             held: AtomicI64::new(0),
             fatal: Mutex::new(None),
             closed: AtomicBool::new(false),
+            waiters: Waiters::default(),
         });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -162,6 +171,7 @@ impl Writer {
             apply,
             outcome: None,
             answer,
+            is_home: self.shared.waiters.are_home(),
         });
         if self.queue.send(Message::Apply(transition)).await.is_err() {
             return Err(self.shared.why_gone());
@@ -307,12 +317,9 @@ fn commit<'c>(
             .fetch_add(batch.tally.pending, Ordering::Relaxed);
         shared.held.fetch_add(batch.tally.held, Ordering::Relaxed);
     }
-    for transition in transitions.drain(..) {
-        transition.answer(outcome.clone());
-    }
-    for transition in failed {
-        transition.answer(Ok(()));
-    }
+    shared.waiters.tell(transitions, &outcome);
+    // They have outcomes of their own.
+    shared.waiters.tell(&mut failed, &Ok(()));
 }
 
 enum Fault {
