@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn spans_add_up() {
-        assert_eq!(span("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(span("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(span("2d"), Ok(Duration::from_secs(172_800)));
+        assert_eq!(span("2d"), Ok(Duration::from_hours(48)));
         for text in [
             "",
             "5",
