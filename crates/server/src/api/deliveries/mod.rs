@@ -46,10 +46,8 @@ pub fn routes() -> OpenApiRouter<SharedApp> {
 #[serde(rename_all = "camelCase")]
 struct DeliveryQuery {
     /// Only to this webhook.
-    #[serde(alias = "webhook")]
     webhook_id: Option<String>,
     /// Only of this event.
-    #[serde(alias = "event")]
     event_id: Option<String>,
     /// Only in this state: `pending`, `delivered` or `dead`.
     #[param(value_type = Option<String>)]
@@ -65,7 +63,6 @@ struct DeliveryQuery {
 #[serde(rename_all = "camelCase")]
 struct WebhookDeliveryQuery {
     /// Only of this event.
-    #[serde(alias = "event")]
     event_id: Option<String>,
     /// Only in this state: `pending`, `delivered` or `dead`.
     #[param(value_type = Option<String>)]

@@ -34,7 +34,6 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct StreamQuery {
     /// Only to this webhook.
-    #[serde(alias = "webhook")]
     webhook_id: Option<String>,
     /// Only those that failed.
     #[serde(default)]

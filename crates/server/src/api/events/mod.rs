@@ -43,7 +43,7 @@ pub fn routes() -> OpenApiRouter<SharedApp> {
 #[into_params(parameter_in = Query)]
 struct EventQuery {
     /// Only of this type.
-    #[serde(rename = "type", alias = "event")]
+    #[serde(rename = "type")]
     #[param(rename = "type", example = "workflow.completed")]
     event_type: Option<String>,
     /// Only accepted at or after this time.
