@@ -9,7 +9,7 @@ use domain::{
     attempt::Outcome,
     delivery::Next,
     event::EventType,
-    webhook::{DisabledReason, FAILING_MAX},
+    webhook::{DisabledReason, FAILING_MAX, Webhook},
 };
 use serde_json::json;
 use store::{FinishAttempt, Finished, NewEvent, StoreError};
@@ -134,13 +134,16 @@ impl Shared {
             DisabledReason::Gone => ("webhook.gone", "the receiver answered 410 Gone"),
             DisabledReason::Failing => ("webhook.failing", "no attempt succeeded for five days"),
         };
-        let (event, lanes) = self.system_warning(webhook.workspace, code, &json!({
+        let (event, lanes) = self.system_warning(webhook, &json!({
             "code": code,
             "message": format!("webhook `{}` was disabled: {message}", webhook.config.name),
             "details": { "webhookId": webhook.id, "name": webhook.config.name },
         }), now);
+        let warning = event.event.clone();
         match self.store.disable_webhook(webhook.workspace, webhook.id, reason, now, event).await {
             Ok(true) => {
+                self.metrics.accepted.inc();
+                self.listeners.tell(self, &warning);
                 tracing::warn!(webhook = %webhook.id, code, "webhook disabled");
                 self.metrics.disabled.inc();
                 self.refresh(webhook.workspace, webhook.id).await;
@@ -156,9 +159,9 @@ impl Shared {
         }
     }
 
-    /// An event of the server's own, its deliveries to be taken up from disk, and their lanes.
-    fn system_warning(&self, workspace: domain::WorkspaceId, code: &str, data: &serde_json::Value, now: Timestamp) -> (NewEvent, Vec<Arc<Lane>>) {
-        tracing::debug!(code, "emitting system.warning");
+    /// The event that says so, to every webhook but the disabled one, its deliveries to be taken
+    /// up from disk by their lanes.
+    fn system_warning(&self, disabled: &Webhook, data: &serde_json::Value, now: Timestamp) -> (NewEvent, Vec<Arc<Lane>>) {
         let publish = Publish {
             event_type: EventType::parse("system.warning").expect("a name of the catalogue"),
             data: Bytes::from(data.to_string()),
@@ -167,7 +170,7 @@ impl Shared {
             hops: 0,
             idempotency_key: None,
         };
-        let (mut event, planned) = self.plan_event(workspace, publish, now);
+        let (mut event, planned) = self.plan_event(disabled.workspace, publish, now);
         let lanes = planned.iter().map(|planned| Arc::clone(&planned.endpoint.lane)).collect();
         for planned in planned.iter().filter(|planned| planned.delivery.held) {
             planned.endpoint.lane.unreserve();
@@ -177,6 +180,7 @@ impl Shared {
         for delivery in &mut event.deliveries {
             delivery.held = false;
         }
+        event.deliveries.retain(|delivery| delivery.webhook != disabled.id);
         (event, lanes)
     }
 

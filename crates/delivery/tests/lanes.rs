@@ -161,19 +161,19 @@ async fn gone_disables_the_webhook_at_once_and_says_so() {
     let rig = Rig::new().await;
     let gone = Receiver::start(|_, _| Answer::status(410)).await;
     let watcher = Receiver::ok().await;
-    let webhook = rig.webhook(&gone.url(), &["workflow.*"], |_| {}).await;
+    let webhook = rig.webhook(&gone.url(), &["*"], |_| {}).await;
     rig.webhook(&watcher.url(), &["system.warning"], |_| {}).await;
     rig.publish("workflow.failed", "{}").await;
     rig.idle().await;
     let stored = rig.read_webhook(webhook.id).await;
     assert!(matches!(stored.state, WebhookState::Disabled { reason: DisabledReason::Gone, .. }));
-    assert_eq!(rig.states(webhook.id).await, [DeliveryState::Dead]);
+    assert_eq!(rig.states(webhook.id).await, [DeliveryState::Dead], "the warning does not go to it");
     let warnings = watcher.received();
     assert_eq!(warnings.len(), 1);
     let body: serde_json::Value = serde_json::from_slice(&warnings[0].body).unwrap();
     assert_eq!(body["event"], "system.warning");
     assert_eq!(body["data"]["details"]["webhookId"], webhook.id.to_string());
-    assert_eq!(rig.publish("workflow.failed", "{}").await.deliveries, 0);
+    assert_eq!(rig.publish("workflow.failed", "{}").await.deliveries, 0, "nobody wants it now");
 
     let input = WebhookInput { active: Some(true), ..WebhookInput::default() };
     rig.pipeline.update_webhook(WS, webhook.id, input).await.unwrap();
