@@ -4,13 +4,18 @@
 //! while commits go on. That never reaches the log's end under constant load, so when it has
 //! caught up the writer copies the short rest between two batches; the next commit then begins
 //! the log anew. Should readers keep it from that for long, the writer waits for them.
+//!
+//! Copying the rest holds up commits for two syncs of the disk, so the log may become long before
+//! that is done. Under little load it never is: once a second what is in the log is copied, which
+//! then reaches its end by itself. So a crash leaves a short log to read, unless it comes in the
+//! midst of heavy load.
 
 use std::{
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -21,20 +26,31 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Pages in the log from which on copying begins.
-const BEGIN_PAGES: u32 = 8_192;
+const BEGIN_PAGES: u32 = 16_384;
 /// Pages in the log at which the writer waits for readers, rather than let it grow further.
-const INSIST_PAGES: u32 = 8 * BEGIN_PAGES;
+const INSIST_PAGES: u32 = 4 * BEGIN_PAGES;
 /// The longest such wait.
 const INSIST_FOR: Duration = Duration::from_millis(250);
 /// The background copies again at once while this much or more was written meanwhile.
 const REST_PAGES: i64 = 512;
 /// The most rounds of that.
 const ROUNDS_MAX: usize = 4;
+/// How often what is in the log is copied, however short it is.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What both threads see.
+#[derive(Default)]
+struct Shared {
+    /// Something was written since the log was last copied.
+    written: AtomicBool,
+    /// What was asked for is done.
+    caught_up: AtomicBool,
+}
 
 /// The writer's side.
 pub(super) struct Checkpoints {
     ask: SyncSender<()>,
-    caught_up: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     asked: bool,
     thread: thread::JoinHandle<()>,
 }
@@ -44,15 +60,15 @@ impl Checkpoints {
     pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
         let conn = super::open::connect(path)?;
         let (ask, asked) = sync_channel(1);
-        let caught_up = Arc::new(AtomicBool::new(false));
-        let of_thread = Arc::clone(&caught_up);
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("store-checkpoint".into())
             .spawn(move || run(&conn, &asked, &of_thread))
             .map_err(|error| StoreError::Failed(format!("no thread for checkpoints: {error}")))?;
         Ok(Self {
             ask,
-            caught_up,
+            shared,
             asked: false,
             thread,
         })
@@ -60,15 +76,14 @@ impl Checkpoints {
 
     /// To be called between batches, with the length of the log.
     pub(super) fn after_commit(&mut self, conn: &Connection, wal_pages: u32) {
+        self.shared.written.store(true, Ordering::Relaxed);
         if self.asked {
-            if !self.caught_up.swap(false, Ordering::Acquire) {
+            if !self.shared.caught_up.swap(false, Ordering::Acquire) {
                 return;
             }
             self.asked = false;
             let insist = wal_pages >= INSIST_PAGES;
-            if let Err(error) = copy_rest(conn, insist) {
-                tracing::warn!(%error, "the write-ahead log could not be copied into the database");
-            }
+            copied(copy_rest(conn, insist));
         } else if wal_pages >= BEGIN_PAGES {
             // A full channel means that it is asked already.
             self.asked = self.ask.try_send(()).is_ok();
@@ -96,32 +111,50 @@ impl Checkpoints {
     }
 }
 
-fn run(conn: &Connection, asked: &Receiver<()>, caught_up: &AtomicBool) {
-    while asked.recv().is_ok() {
-        for _ in 0..ROUNDS_MAX {
-            match checkpoint(conn, "PASSIVE").and_then(|_| checkpoint(conn, "NOOP")) {
-                Ok(Progress { in_log, copied }) if in_log - copied >= REST_PAGES => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the write-ahead log could not be copied into the database");
-                    break;
+fn run(conn: &Connection, asked: &Receiver<()>, shared: &Shared) {
+    loop {
+        match asked.recv_timeout(EVERY) {
+            Ok(()) => {
+                copy_until_short(conn);
+                shared.caught_up.store(true, Ordering::Release);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if shared.written.swap(false, Ordering::Relaxed) {
+                    copied(checkpoint(conn, "PASSIVE"));
                 }
             }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        caught_up.store(true, Ordering::Release);
     }
 }
 
-fn copy_rest(conn: &Connection, insist: bool) -> rusqlite::Result<()> {
-    if insist {
-        conn.busy_timeout(INSIST_FOR)?;
-        let done = checkpoint(conn, "RESTART");
-        conn.busy_timeout(Duration::ZERO)?;
-        done?;
-    } else {
-        checkpoint(conn, "PASSIVE")?;
+/// Copies what is in the log, then what was written meanwhile.
+fn copy_until_short(conn: &Connection) {
+    for _ in 0..ROUNDS_MAX {
+        match copied(checkpoint(conn, "PASSIVE").and_then(|_| checkpoint(conn, "NOOP"))) {
+            Some(Progress { in_log, copied }) if in_log - copied >= REST_PAGES => {}
+            _ => return,
+        }
     }
-    Ok(())
+}
+
+/// A failure is no more than reported: the log only grows longer until the next time.
+fn copied(outcome: rusqlite::Result<Progress>) -> Option<Progress> {
+    outcome
+        .inspect_err(|error| {
+            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+        })
+        .ok()
+}
+
+fn copy_rest(conn: &Connection, insist: bool) -> rusqlite::Result<Progress> {
+    if !insist {
+        return checkpoint(conn, "PASSIVE");
+    }
+    conn.busy_timeout(INSIST_FOR)?;
+    let done = checkpoint(conn, "RESTART");
+    conn.busy_timeout(Duration::ZERO)?;
+    done
 }
 
 struct Progress {

@@ -30,7 +30,6 @@ mod stats;
 mod store;
 mod tally;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "these are tests")]
 mod tests;
 mod waiters;
 mod webhooks;

@@ -29,7 +29,7 @@ const PAGE_BYTES: u32 = 4_096;
 /// The writer's page cache, in KiB (negative: KiB rather than pages).
 const CACHE_KIB: i64 = -65_536;
 /// The log keeps at most this much of its file when it begins anew.
-const LOG_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+const LOG_KEPT_BYTES: i64 = 128 * 1024 * 1024;
 
 /// What was found and set.
 pub(super) struct Opened {
