@@ -79,7 +79,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes up to `limit` deliveries of one webhook that are due at `now` under this process's
     /// lease, earliest due first. With `ordered`, takes the first `limit` pending ones in order
-    /// of their ids, due or not, and stops before one that is held by somebody else.
+    /// of their ids, due or not, and stops before one that is held (by this process too: what is
+    /// behind it must wait until it is finished or released).
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
 
     /// Gives up the lease on deliveries that were claimed (or accepted as held) and not
@@ -137,7 +138,8 @@ pub trait Store: Send + Sync + 'static {
         delivery: DeliveryId,
     ) -> Result<Vec<Attempt>, StoreError>;
 
-    /// Counts of a webhook's deliveries and attempts since a time.
+    /// Counts of a webhook's deliveries and attempts since a time, rounded down to ten minutes;
+    /// costs the same however many there were.
     async fn webhook_stats(
         &self,
         workspace: WorkspaceId,
@@ -197,12 +199,14 @@ pub trait Store: Send + Sync + 'static {
     async fn all_webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
 
     /// Moves up to `limit` pending deliveries of webhooks that no longer exist to dead; answers
-    /// how many it moved.
+    /// how many it moved. What is held stays its holder's, to be finished or released.
     async fn bury_orphans(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 
     // --- replays ---------------------------------------------------------------------------
 
-    /// Stores a new replay; `total` is counted here, in the same transaction.
+    /// Stores a new replay; `total` is counted here. Its candidates are what was accepted, or
+    /// died, before it was asked for (ids less than its own, deaths up to `created_at`): what
+    /// comes later, its own deliveries among it, is none.
     async fn create_replay(&self, replay: Replay) -> Result<Replay, StoreError>;
 
     /// One replay.
@@ -321,9 +325,11 @@ pub trait Store: Send + Sync + 'static {
 
     // --- the installation ------------------------------------------------------------------
 
-    /// Removes, in one short transaction of at most `limit` events: events accepted before
-    /// `before` with none of their deliveries pending, with their deliveries and attempts, and
-    /// dedupe keys and kept answers made before `keys_before`.
+    /// Removes, in one short transaction that looks at no more than `limit` events: events
+    /// accepted before `before` with none of their deliveries pending, with their deliveries and
+    /// attempts; and as many dedupe keys and kept answers made before `keys_before`. A pass takes
+    /// as many calls as answer `more`; commits wait while one runs (some 30 µs an event), so a
+    /// few hundred make a good limit.
     async fn prune(
         &self,
         before: Timestamp,

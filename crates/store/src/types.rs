@@ -197,7 +197,8 @@ pub struct WebhookStats {
     pub attempts: u64,
     /// Attempts since the time that failed.
     pub attempts_failed: u64,
-    /// Median duration of those attempts, in microseconds (over the newest 1,000).
+    /// Median duration, in microseconds, of the last attempts of the newest 1,000 deliveries, as
+    /// far as they began since the time.
     pub duration_us_p50: Option<u64>,
     /// 95th percentile, likewise.
     pub duration_us_p95: Option<u64>,
