@@ -51,7 +51,9 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// It has passed through too many Signposts.
-    #[error("the event has passed through {hops} Signposts, the most is {HOPS_MAX}: webhooks seem to form a loop")]
+    #[error(
+        "the event has passed through {hops} Signposts, the most is {HOPS_MAX}: webhooks seem to form a loop"
+    )]
     Loop {
         /// Which of the batch.
         index: usize,
@@ -78,7 +80,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`AcceptError`]; nothing was stored.
-    pub async fn accept(&self, workspace: WorkspaceId, publish: Publish) -> Result<Receipt, AcceptError> {
+    pub async fn accept(
+        &self,
+        workspace: WorkspaceId,
+        publish: Publish,
+    ) -> Result<Receipt, AcceptError> {
         let mut receipts = self.accept_batch(workspace, vec![publish]).await?;
         Ok(receipts.pop().expect("one receipt for one event"))
     }
@@ -87,7 +93,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`AcceptError`]; nothing of the batch was stored.
-    pub async fn accept_batch(&self, workspace: WorkspaceId, batch: Vec<Publish>) -> Result<Vec<Receipt>, AcceptError> {
+    pub async fn accept_batch(
+        &self,
+        workspace: WorkspaceId,
+        batch: Vec<Publish>,
+    ) -> Result<Vec<Receipt>, AcceptError> {
         let shared = &self.shared;
         for (index, publish) in batch.iter().enumerate() {
             shared.check(workspace, index, publish)?;
@@ -106,14 +116,27 @@ impl Pipeline {
 }
 
 impl Shared {
-    fn check(&self, workspace: WorkspaceId, index: usize, publish: &Publish) -> Result<(), AcceptError> {
+    fn check(
+        &self,
+        workspace: WorkspaceId,
+        index: usize,
+        publish: &Publish,
+    ) -> Result<(), AcceptError> {
         if publish.hops > HOPS_MAX {
-            return Err(AcceptError::Loop { index, hops: publish.hops });
+            return Err(AcceptError::Loop {
+                index,
+                hops: publish.hops,
+            });
         }
-        let Some(known) = self.subscriptions.known_type(workspace, publish.event_type.as_str()) else {
+        let Some(known) = self
+            .subscriptions
+            .known_type(workspace, publish.event_type.as_str())
+        else {
             return Ok(());
         };
-        let Some(schema) = &known.enforced else { return Ok(()) };
+        let Some(schema) = &known.enforced else {
+            return Ok(());
+        };
         let value = serde_json::from_slice(&publish.data).unwrap_or(serde_json::Value::Null);
         let violations = schema.validate(&value);
         if violations.is_empty() {
@@ -122,7 +145,10 @@ impl Shared {
         Err(AcceptError::Schema {
             index,
             event_type: publish.event_type.clone(),
-            violations: violations.into_iter().map(|v| (v.path, v.message)).collect(),
+            violations: violations
+                .into_iter()
+                .map(|v| (v.path, v.message))
+                .collect(),
         })
     }
 
@@ -147,7 +173,12 @@ impl Shared {
         };
         let planned = self.fan_out(&event);
         let deliveries = planned.iter().map(|planned| planned.delivery).collect();
-        let new_event = NewEvent { event, id_given, idempotency_key: publish.idempotency_key, deliveries };
+        let new_event = NewEvent {
+            event,
+            id_given,
+            idempotency_key: publish.idempotency_key,
+            deliveries,
+        };
         (new_event, planned)
     }
 }
@@ -162,7 +193,10 @@ pub(crate) struct Underway<'a> {
 
 impl<'a> Underway<'a> {
     pub fn new(shared: &'a Arc<Shared>, events: usize) -> Self {
-        Self { shared, planned: Vec::with_capacity(events) }
+        Self {
+            shared,
+            planned: Vec::with_capacity(events),
+        }
     }
 
     /// Hands what was stored to the lanes.
@@ -184,7 +218,11 @@ impl Drop for Underway<'_> {
                 if planned.delivery.held {
                     lane.unreserve();
                     self.shared.ready.fetch_sub(1, Ordering::Relaxed);
-                    let held = (event.workspace, planned.delivery.id, self.shared.store.lease());
+                    let held = (
+                        event.workspace,
+                        planned.delivery.id,
+                        self.shared.store.lease(),
+                    );
                     self.shared.give_back_ids(lane, vec![held]);
                 } else {
                     self.shared.look_later(lane);
@@ -195,14 +233,25 @@ impl Drop for Underway<'_> {
 }
 
 impl Shared {
-    fn committed(self: &Arc<Self>, event: Event, planned: Vec<Planned>, accepted: Accepted) -> Receipt {
+    fn committed(
+        self: &Arc<Self>,
+        event: Event,
+        planned: Vec<Planned>,
+        accepted: Accepted,
+    ) -> Receipt {
         let timestamp = event.timestamp;
         if let Accepted::Duplicate { key, id } = accepted {
             for planned in planned.into_iter().filter(|planned| planned.delivery.held) {
                 planned.endpoint.lane.unreserve();
                 self.ready.fetch_sub(1, Ordering::Relaxed);
             }
-            return Receipt { id, key, duplicate: true, deliveries: 0, timestamp };
+            return Receipt {
+                id,
+                key,
+                duplicate: true,
+                deliveries: 0,
+                timestamp,
+            };
         }
         self.metrics.accepted.inc();
         self.listeners.tell(self, &event);

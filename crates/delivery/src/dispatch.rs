@@ -113,7 +113,9 @@ impl Shared {
                 self.waiting.push(lane);
                 break;
             };
-            let Some((ready, endpoint, more)) = self.next(lane, &mut started) else { break };
+            let Some((ready, endpoint, more)) = self.next(lane, &mut started) else {
+                break;
+            };
             started = true;
             tokio::spawn(work(slot, ready, endpoint));
             if !more {
@@ -126,15 +128,30 @@ impl Shared {
     fn take_slot(self: &Arc<Self>, lane: &Arc<Lane>) -> Option<Slot> {
         let most = self.settings.in_flight_max;
         self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < most).then_some(n + 1)
+            })
             .ok()?;
-        Some(Slot { shared: Arc::clone(self), lane: Arc::clone(lane), attempting: None })
+        Some(Slot {
+            shared: Arc::clone(self),
+            lane: Arc::clone(lane),
+            attempting: None,
+        })
     }
 
     /// The lane's next attempt, with alarms set and loads started as it asks.
-    fn next(self: &Arc<Self>, lane: &Arc<Lane>, loads: &mut bool) -> Option<(Ready, Arc<Endpoint>, bool)> {
+    fn next(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        loads: &mut bool,
+    ) -> Option<(Ready, Arc<Endpoint>, bool)> {
         match lane.step(self.now(), LOW_WATER) {
-            Step::Start { ready, endpoint, more, load } => {
+            Step::Start {
+                ready,
+                endpoint,
+                more,
+                load,
+            } => {
                 self.ready.fetch_sub(1, Ordering::Relaxed);
                 if load {
                     self.spawn_load(lane);
@@ -156,7 +173,11 @@ impl Shared {
 
     fn spawn_load(self: &Arc<Self>, lane: &Arc<Lane>) {
         self.loading.fetch_add(1, Ordering::AcqRel);
-        let loading = DiskWork { shared: Arc::clone(self), lane: Arc::clone(lane), load: true };
+        let loading = DiskWork {
+            shared: Arc::clone(self),
+            lane: Arc::clone(lane),
+            load: true,
+        };
         tokio::spawn(async move {
             loading.shared.load_lane(&loading.lane).await;
             loading.end();
@@ -165,7 +186,9 @@ impl Shared {
 
     /// Claims what is due in `lane` and puts it into memory.
     async fn load_lane(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let Some(load) = lane.begin_load(self.settings.lane_ready_max.min(LOAD_MAX)) else { return };
+        let Some(load) = lane.begin_load(self.settings.lane_ready_max.min(LOAD_MAX)) else {
+            return;
+        };
         let now = self.now();
         let claim = Claim {
             workspace: lane.workspace,
@@ -191,7 +214,11 @@ impl Shared {
                 delivery: claimed.delivery.id,
                 attempts: claimed.delivery.attempts,
                 created_at: claimed.delivery.created_at,
-                not_before: claimed.delivery.next_attempt_at.filter(|_| load.ordered).unwrap_or_default(),
+                not_before: claimed
+                    .delivery
+                    .next_attempt_at
+                    .filter(|_| load.ordered)
+                    .unwrap_or_default(),
                 lease: claimed.lease,
                 event: Arc::new(Loaded::new(claimed.event, self)),
             })
@@ -203,7 +230,9 @@ impl Shared {
             match self.store.next_due(lane.workspace, lane.webhook).await {
                 Ok(Some(at)) => self.set_alarm(lane, at),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "failed to read when a retry is due; polling will"),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to read when a retry is due; polling will");
+                }
             }
         }
     }
@@ -214,15 +243,26 @@ impl Shared {
             return;
         }
         self.ready.fetch_sub(ready.len(), Ordering::Relaxed);
-        let ids = ready.iter().map(|ready| (lane.workspace, ready.delivery, ready.lease)).collect();
+        let ids = ready
+            .iter()
+            .map(|ready| (lane.workspace, ready.delivery, ready.lease))
+            .collect();
         self.give_back_ids(lane, ids);
     }
 
     /// Releases leases; the lane learns that there is work on disk once that is written.
-    pub(crate) fn give_back_ids(self: &Arc<Self>, lane: &Arc<Lane>, ids: Vec<(WorkspaceId, DeliveryId, Lease)>) {
+    pub(crate) fn give_back_ids(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        ids: Vec<(WorkspaceId, DeliveryId, Lease)>,
+    ) {
         lane.leave_on_disk();
         self.loading.fetch_add(1, Ordering::AcqRel);
-        let loading = DiskWork { shared: Arc::clone(self), lane: Arc::clone(lane), load: false };
+        let loading = DiskWork {
+            shared: Arc::clone(self),
+            lane: Arc::clone(lane),
+            load: false,
+        };
         tokio::spawn(async move {
             let shared = &loading.shared;
             while let Err(error) = shared.store.release(ids.clone(), shared.now()).await {
@@ -252,7 +292,8 @@ impl Shared {
         loop {
             let mut bell = std::pin::pin!(self.idle_bell.notified());
             bell.as_mut().enable();
-            let busy = self.in_flight.load(Ordering::Acquire) + self.loading.load(Ordering::Acquire);
+            let busy =
+                self.in_flight.load(Ordering::Acquire) + self.loading.load(Ordering::Acquire);
             if busy == 0 && (self.waiting.is_empty() || self.is_draining()) {
                 return;
             }
@@ -265,7 +306,10 @@ impl Shared {
         self.draining.store(true, Ordering::Release);
         if tokio::time::timeout(patience, self.quiet()).await.is_err() {
             let in_flight = self.in_flight.load(Ordering::Acquire);
-            tracing::warn!(in_flight, "attempts did not end in time; they will be made again");
+            tracing::warn!(
+                in_flight,
+                "attempts did not end in time; they will be made again"
+            );
         }
         for lane in self.subscriptions.lanes() {
             let ready = lane.take_ready();
@@ -308,7 +352,10 @@ impl DiskWork {
 impl Drop for DiskWork {
     fn drop(&mut self) {
         if self.load && self.lane.load_ended() {
-            self.shared.set_alarm(&self.lane, self.shared.now() + std::time::Duration::from_secs(1));
+            self.shared.set_alarm(
+                &self.lane,
+                self.shared.now() + std::time::Duration::from_secs(1),
+            );
         }
         self.shared.loading.fetch_sub(1, Ordering::AcqRel);
         self.shared.idle_bell.notify_waiters();
@@ -332,7 +379,9 @@ async fn work(mut slot: Slot, mut ready: Ready, mut endpoint: Arc<Endpoint>) {
             shared.waiting.push(&lane);
             break;
         }
-        let Some((next_ready, next_endpoint, more)) = shared.next(&lane, &mut false) else { break };
+        let Some((next_ready, next_endpoint, more)) = shared.next(&lane, &mut false) else {
+            break;
+        };
         (ready, endpoint) = (next_ready, next_endpoint);
         if more {
             shared.kick(&lane);

@@ -3,12 +3,7 @@
 //! Alarms are kept in memory for what this process knows of. Beside them, [`poll`] asks the store
 //! from time to time for due work that nobody holds; it alone suffices, alarms only make it quick.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use domain::Timestamp;
 use store::StoreError;
@@ -53,7 +48,10 @@ impl Alarms {
     /// Adds an alarm; answers whether it is now the earliest.
     pub fn push(&mut self, at: Timestamp, lane: Arc<Lane>) -> bool {
         let earliest = self.next().is_none_or(|next| at < next);
-        self.heap.push(Alarm { at: Reverse(at), lane });
+        self.heap.push(Alarm {
+            at: Reverse(at),
+            lane,
+        });
         earliest
     }
 
@@ -77,7 +75,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         loop {
             ring_alarms(&shared);
             let next = shared.alarms.lock().next();
-            let wait = next.map_or(Duration::MAX, |at| at.since(shared.now()).max(Duration::from_millis(1)));
+            let wait = next.map_or(Duration::MAX, |at| {
+                at.since(shared.now()).max(Duration::from_millis(1))
+            });
             let alarm_at = tokio::time::Instant::now() + wait.min(shared.settings.poll_every);
             tokio::select! {
                 () = tokio::time::sleep_until(alarm_at.min(poll_at)) => {}
@@ -95,7 +95,9 @@ pub(crate) fn ring_alarms(shared: &Arc<Shared>) -> usize {
     let now = shared.now();
     let mut started = 0;
     loop {
-        let Some((at, lane)) = shared.alarms.lock().pop_due(now) else { return started };
+        let Some((at, lane)) = shared.alarms.lock().pop_due(now) else {
+            return started;
+        };
         if lane.take_alarm(at) {
             lane.leave_on_disk();
             started += usize::from(shared.kick(&lane));
@@ -112,7 +114,9 @@ pub(crate) async fn poll(shared: &Arc<Shared>) -> Result<usize, StoreError> {
         let now = shared.now();
         for due in &page {
             after = Some((due.workspace, due.webhook));
-            let Some(lane) = shared.subscriptions.lane(due.workspace, due.webhook) else { continue };
+            let Some(lane) = shared.subscriptions.lane(due.workspace, due.webhook) else {
+                continue;
+            };
             if due.at <= now {
                 lane.leave_on_disk();
                 started += usize::from(shared.kick(&lane));

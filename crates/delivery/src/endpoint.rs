@@ -28,7 +28,9 @@ pub(crate) struct Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("webhook", &self.webhook.id).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("webhook", &self.webhook.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,20 +46,29 @@ impl Endpoint {
             tracing::error!(webhook = %webhook.id, error, "failed to open a webhook's secrets");
             vec![(Timestamp::FAR_FUTURE, Signer::new(&[]))]
         });
-        Self { webhook, lane, target, headers, signers }
+        Self {
+            webhook,
+            lane,
+            target,
+            headers,
+            signers,
+        }
     }
 
     /// Signs with every secret that is active at `now`.
     pub fn signer(&self, now: Timestamp) -> &Signer {
         let current = self.signers.iter().find(|(until, _)| now < *until);
-        let (_, signer) = current.or(self.signers.last()).expect("there is always a last signer");
+        let (_, signer) = current
+            .or(self.signers.last())
+            .expect("there is always a last signer");
         signer
     }
 
     /// Whether the webhook has secrets that could not be opened: then nothing is sent, since it
     /// would go out unsigned.
     pub fn is_sealed_shut(&self) -> bool {
-        !self.webhook.secrets.is_empty() && !self.signers.iter().any(|(_, signer)| signer.is_signed())
+        !self.webhook.secrets.is_empty()
+            && !self.signers.iter().any(|(_, signer)| signer.is_signed())
     }
 }
 
@@ -92,7 +103,10 @@ fn signers(
     Ok(ends
         .into_iter()
         .map(|end| {
-            let active = secrets.iter().filter(|(until, _)| *until >= end).map(|(_, secret)| secret.clone());
+            let active = secrets
+                .iter()
+                .filter(|(until, _)| *until >= end)
+                .map(|(_, secret)| secret.clone());
             (end, Signer::new(&active.collect::<Vec<_>>()))
         })
         .collect())

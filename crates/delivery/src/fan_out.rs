@@ -28,13 +28,17 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.ready_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shared
+            .ready_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("event", &self.event.id).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("event", &self.event.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,8 +46,15 @@ impl Loaded {
     pub fn new(event: Event, shared: &Arc<Shared>) -> Self {
         let bytes = event.data.len();
         shared.ready_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { shared: Arc::clone(shared), bytes };
-        Self { event, bodies: Default::default(), _held: Some(held) }
+        let held = Held {
+            shared: Arc::clone(shared),
+            bytes,
+        };
+        Self {
+            event,
+            bodies: Default::default(),
+            _held: Some(held),
+        }
     }
 
     /// The body that webhooks of this format get.
@@ -54,7 +65,9 @@ impl Loaded {
             Format::Orchestration => 2,
             Format::CloudEvents => 3,
         };
-        self.bodies[slot].get_or_init(|| format::render(format, &self.event)).clone()
+        self.bodies[slot]
+            .get_or_init(|| format::render(format, &self.event))
+            .clone()
     }
 }
 
@@ -68,7 +81,9 @@ impl Shared {
     /// The deliveries of `event`. For each that a lane has room for, a place is reserved: it must
     /// be filled or given back.
     pub(crate) fn fan_out(&self, event: &Event) -> Vec<Planned> {
-        let endpoints = self.subscriptions.matching(event.workspace, &event.event_type);
+        let endpoints = self
+            .subscriptions
+            .matching(event.workspace, &event.event_type);
         if endpoints.is_empty() {
             return Vec::new();
         }
@@ -81,7 +96,10 @@ impl Shared {
     }
 
     pub(crate) fn plan(&self, event: &Event, endpoint: Arc<Endpoint>) -> Planned {
-        let held = self.has_room(event.data.len()) && endpoint.lane.reserve(event.accepted_at, self.settings.lane_ready_max);
+        let held = self.has_room(event.data.len())
+            && endpoint
+                .lane
+                .reserve(event.accepted_at, self.settings.lane_ready_max);
         if held {
             self.ready.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -107,8 +125,14 @@ impl Shared {
 
 /// Whether the webhook's filter lets the event through. The payload is parsed once, and only if
 /// some webhook has a filter.
-pub(crate) fn passes(endpoint: &Endpoint, event: &Event, view: &mut Option<serde_json::Value>) -> bool {
-    let Some(filter) = &endpoint.webhook.config.filter else { return true };
+pub(crate) fn passes(
+    endpoint: &Endpoint,
+    event: &Event,
+    view: &mut Option<serde_json::Value>,
+) -> bool {
+    let Some(filter) = &endpoint.webhook.config.filter else {
+        return true;
+    };
     let data = view.get_or_insert_with(|| {
         serde_json::from_slice(&event.data).unwrap_or(serde_json::Value::Null)
     });

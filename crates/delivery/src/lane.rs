@@ -34,7 +34,12 @@ pub(crate) struct Ready {
 /// What is to be done for a lane.
 pub(crate) enum Step {
     /// Start this attempt. `more`: another may start as well; `load`: the queue runs low.
-    Start { ready: Ready, endpoint: Arc<Endpoint>, more: bool, load: bool },
+    Start {
+        ready: Ready,
+        endpoint: Arc<Endpoint>,
+        more: bool,
+        load: bool,
+    },
     /// Take up from disk.
     Load,
     /// Nothing before this time.
@@ -84,7 +89,9 @@ impl Bucket {
     /// Takes a token at `now`, or says when the next is there.
     fn take(&mut self, rate: f64, now: Timestamp) -> Result<(), Timestamp> {
         let most = rate.max(1.0);
-        let elapsed = self.filled_at.map_or(most, |at| now.since(at).as_secs_f64() * rate);
+        let elapsed = self
+            .filled_at
+            .map_or(most, |at| now.since(at).as_secs_f64() * rate);
         self.tokens = (self.tokens + elapsed).min(most);
         self.filled_at = Some(now);
         if self.tokens >= 1.0 {
@@ -141,7 +148,11 @@ impl Lane {
         if let Some(endpoint) = &endpoint {
             let config = &endpoint.webhook.config;
             // A webhook that was switched on again, or changed, starts with a clean slate.
-            if state.endpoint.as_ref().is_none_or(|old| old.webhook.config != *config) {
+            if state
+                .endpoint
+                .as_ref()
+                .is_none_or(|old| old.webhook.config != *config)
+            {
                 state.breaker = Breaker::new(config.concurrency);
                 state.held_until = Timestamp::default();
                 state.failing_since = endpoint.webhook.failing_since;
@@ -206,7 +217,9 @@ impl Lane {
     pub(crate) fn step(&self, now: Timestamp, low_water: usize) -> Step {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(endpoint) = state.endpoint.clone() else { return Step::Nothing };
+        let Some(endpoint) = state.endpoint.clone() else {
+            return Step::Nothing;
+        };
         let config = &endpoint.webhook.config;
         let cap = match state.breaker.allowance(now) {
             Allowance::OpenUntil(_) if state.forced > 0 => state.running + 1,
@@ -240,10 +253,16 @@ impl Lane {
         state.running += 1;
         state.forced = state.forced.saturating_sub(1);
         // An ordered lane loads when it is empty: the store gives out only what nobody holds before.
-        let load = !config.ordered && state.on_disk && !state.loading && state.ready.len() < low_water;
+        let load =
+            !config.ordered && state.on_disk && !state.loading && state.ready.len() < low_water;
         state.loading |= load;
         let more = state.running < cap && !state.ready.is_empty();
-        Step::Start { ready, endpoint, more, load }
+        Step::Start {
+            ready,
+            endpoint,
+            more,
+            load,
+        }
     }
 
     /// Counts an attempt as ended.
@@ -258,7 +277,9 @@ impl Lane {
         let success = outcome.is_success();
         let mut state = self.state.lock();
         match outcome {
-            Outcome::Answered { status, .. } if is_overload(status) => state.breaker.record_overload(now, jitter),
+            Outcome::Answered { status, .. } if is_overload(status) => {
+                state.breaker.record_overload(now, jitter);
+            }
             _ => state.breaker.record(success, now, jitter),
         }
         let mark = match (success, state.failing_since) {
@@ -269,8 +290,16 @@ impl Lane {
         if let Some(mark) = mark {
             state.failing_since = mark;
         }
-        let given_back = if state.is_open(now) { state.take_ready() } else { Vec::new() };
-        Recorded { mark, failing_since: state.failing_since, given_back }
+        let given_back = if state.is_open(now) {
+            state.take_ready()
+        } else {
+            Vec::new()
+        };
+        Recorded {
+            mark,
+            failing_since: state.failing_since,
+            given_back,
+        }
     }
 
     /// Holds an ordered lane until its failed head is due again; answers what was ready.
@@ -292,14 +321,22 @@ impl Lane {
         let endpoint = state.endpoint.as_ref()?;
         Some(Load {
             ordered: endpoint.webhook.config.ordered,
-            room: ready_max.saturating_sub(state.ready.len() + state.reserved).max(1),
+            room: ready_max
+                .saturating_sub(state.ready.len() + state.reserved)
+                .max(1),
             mark: state.left_on_disk,
         })
     }
 
     /// Ends a load. `exhausted`: nothing more was due. Answers what came too late: the webhook
     /// became inactive or its breaker opened meanwhile.
-    pub(crate) fn loaded(&self, load: &Load, claimed: Vec<Ready>, exhausted: bool, now: Timestamp) -> Vec<Ready> {
+    pub(crate) fn loaded(
+        &self,
+        load: &Load,
+        claimed: Vec<Ready>,
+        exhausted: bool,
+        now: Timestamp,
+    ) -> Vec<Ready> {
         let mut state = self.state.lock();
         if state.endpoint.is_none() {
             return claimed;
@@ -377,13 +414,20 @@ impl State {
     fn push(&mut self, ready: Ready) {
         let mut at = self.ready.len();
         if self.is_ordered() {
-            at -= self.ready.iter().rev().take_while(|other| other.delivery > ready.delivery).count();
+            at -= self
+                .ready
+                .iter()
+                .rev()
+                .take_while(|other| other.delivery > ready.delivery)
+                .count();
         }
         self.ready.insert(at, ready);
     }
 
     fn is_ordered(&self) -> bool {
-        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.webhook.config.ordered)
+        self.endpoint
+            .as_ref()
+            .is_some_and(|endpoint| endpoint.webhook.config.ordered)
     }
 
     /// Whether the breaker holds everything back.

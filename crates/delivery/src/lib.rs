@@ -106,8 +106,8 @@ impl Default for Settings {
             ready_bytes_max: 48 << 20,
             lane_ready_max: 2_000,
             poll_every: Duration::from_secs(5),
-            retention: Duration::from_secs(30 * 24 * 3600),
-            prune_every: Duration::from_secs(600),
+            retention: Duration::from_hours(720),
+            prune_every: Duration::from_mins(10),
         }
     }
 }

@@ -83,9 +83,14 @@ impl Listeners {
         }
         for listener in self.all.read().iter() {
             let wanted = listener.workspace == event.workspace
-                && listener.patterns.iter().any(|pattern| pattern.matches(&event.event_type));
+                && listener
+                    .patterns
+                    .iter()
+                    .any(|pattern| pattern.matches(&event.event_type));
             if wanted {
-                let _ = listener.to.try_send(heard(listener, event, shared.now().unix_s()));
+                let _ = listener
+                    .to
+                    .try_send(heard(listener, event, shared.now().unix_s()));
             }
         }
     }
@@ -94,7 +99,10 @@ impl Listeners {
 fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Heard {
     let body = format::render(listener.format, event);
     let mut headers = vec![
-        ("content-type".to_owned(), listener.format.content_type().to_owned()),
+        (
+            "content-type".to_owned(),
+            listener.format.content_type().to_owned(),
+        ),
         ("user-agent".to_owned(), format::USER_AGENT.to_owned()),
     ];
     let outgoing = format::Outgoing {
@@ -105,7 +113,9 @@ fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Heard {
         signer: &listener.signer,
         signature_prefix: "",
     };
-    webhook_headers(&outgoing, |name, value| headers.push((name.to_owned(), value.to_owned())));
+    webhook_headers(&outgoing, |name, value| {
+        headers.push((name.to_owned(), value.to_owned()));
+    });
     Heard {
         id: event.id.to_string(),
         event: event.event_type.to_string(),
@@ -116,7 +126,12 @@ fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Heard {
 
 impl Pipeline {
     /// Listens for the workspace's events that match; `None` if too many listen already.
-    pub fn listen(&self, workspace: WorkspaceId, patterns: Vec<EventPattern>, format: Format) -> Option<Listening> {
+    pub fn listen(
+        &self,
+        workspace: WorkspaceId,
+        patterns: Vec<EventPattern>,
+        format: Format,
+    ) -> Option<Listening> {
         let shared = &self.shared;
         let mut random = [0; 32];
         shared.edge.entropy.fill(&mut random);
@@ -128,9 +143,21 @@ impl Pipeline {
         if all.len() >= LISTENERS_MAX {
             return None;
         }
-        all.push(Listener { key, workspace, patterns, format, signer, to });
+        all.push(Listener {
+            key,
+            workspace,
+            patterns,
+            format,
+            signer,
+            to,
+        });
         shared.listeners.count.store(all.len(), Ordering::Release);
         drop(all);
-        Some(Listening { secret, heard, key, shared: Arc::clone(shared) })
+        Some(Listening {
+            secret,
+            heard,
+            key,
+            shared: Arc::clone(shared),
+        })
     }
 }

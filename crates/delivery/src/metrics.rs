@@ -7,8 +7,9 @@ use prometheus_client::{
 };
 
 /// Upper bounds of the buckets, in seconds.
-const SECONDS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// Counters and histograms; cheap to bump.
 #[derive(Debug)]
@@ -52,20 +53,60 @@ impl Default for Metrics {
 impl Metrics {
     /// Puts them into the registry that is served.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("signpost_events_accepted", "Events accepted", self.accepted.clone());
-        registry.register("signpost_deliveries_delivered", "Deliveries that arrived", self.delivered.clone());
-        registry.register("signpost_deliveries_dead", "Deliveries given up", self.dead.clone());
-        registry.register("signpost_delivery_retries", "Failed attempts that are followed by another", self.retries.clone());
-        registry.register("signpost_leases_lost", "Results that another node's claim made void", self.lease_lost.clone());
-        registry.register("signpost_webhooks_disabled", "Webhooks disabled after 410 or five failing days", self.disabled.clone());
-        registry.register("signpost_attempts", "Attempts by result", self.attempts.clone());
-        registry.register("signpost_attempt_duration_seconds", "Duration of attempts", self.attempt_seconds.clone());
-        registry.register("signpost_delivery_latency_seconds", "From acceptance to arrival", self.delivery_seconds.clone());
+        registry.register(
+            "signpost_events_accepted",
+            "Events accepted",
+            self.accepted.clone(),
+        );
+        registry.register(
+            "signpost_deliveries_delivered",
+            "Deliveries that arrived",
+            self.delivered.clone(),
+        );
+        registry.register(
+            "signpost_deliveries_dead",
+            "Deliveries given up",
+            self.dead.clone(),
+        );
+        registry.register(
+            "signpost_delivery_retries",
+            "Failed attempts that are followed by another",
+            self.retries.clone(),
+        );
+        registry.register(
+            "signpost_leases_lost",
+            "Results that another node's claim made void",
+            self.lease_lost.clone(),
+        );
+        registry.register(
+            "signpost_webhooks_disabled",
+            "Webhooks disabled after 410 or five failing days",
+            self.disabled.clone(),
+        );
+        registry.register(
+            "signpost_attempts",
+            "Attempts by result",
+            self.attempts.clone(),
+        );
+        registry.register(
+            "signpost_attempt_duration_seconds",
+            "Duration of attempts",
+            self.attempt_seconds.clone(),
+        );
+        registry.register(
+            "signpost_delivery_latency_seconds",
+            "From acceptance to arrival",
+            self.delivery_seconds.clone(),
+        );
     }
 
     pub(crate) fn attempt(&self, attempt: &Attempt) {
-        #[expect(clippy::cast_precision_loss, reason = "a duration in microseconds is far below 2^52")]
-        self.attempt_seconds.observe(attempt.duration_us as f64 / 1e6);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a duration in microseconds is far below 2^52"
+        )]
+        self.attempt_seconds
+            .observe(attempt.duration_us as f64 / 1e6);
         let result = match (attempt.status, attempt.error) {
             (_, Some(class)) => class.as_str(),
             (Some(200..=299), _) => "2xx",

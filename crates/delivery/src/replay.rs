@@ -45,17 +45,32 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`ReplayError`].
-    pub async fn start_replay(&self, workspace: WorkspaceId, webhook: WebhookId, scope: ReplayScope) -> Result<Replay, ReplayError> {
+    pub async fn start_replay(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+        scope: ReplayScope,
+    ) -> Result<Replay, ReplayError> {
         let shared = &self.shared;
-        let record = shared.store.webhook(workspace, webhook).await?.ok_or(ReplayError::NoWebhook)?;
+        let record = shared
+            .store
+            .webhook(workspace, webhook)
+            .await?
+            .ok_or(ReplayError::NoWebhook)?;
         if !record.is_active() {
             return Err(ReplayError::Inactive);
         }
         match scope {
             ReplayScope::Event { event } => {
-                shared.store.event(workspace, event).await?.ok_or(ReplayError::NoEvent)?;
+                shared
+                    .store
+                    .event(workspace, event)
+                    .await?
+                    .ok_or(ReplayError::NoEvent)?;
             }
-            ReplayScope::Range { since, until } if until <= since => return Err(ReplayError::EmptyRange),
+            ReplayScope::Range { since, until } if until <= since => {
+                return Err(ReplayError::EmptyRange);
+            }
             ReplayScope::Range { .. } | ReplayScope::FailedSince { .. } => {}
         }
         let replay = Replay {
@@ -103,9 +118,16 @@ pub(crate) async fn step(shared: &Arc<Shared>) -> Result<bool, StoreError> {
 }
 
 async fn advance(shared: &Arc<Shared>, replay: &Replay) -> Result<bool, StoreError> {
-    let Some(lane) = shared.subscriptions.lane(replay.workspace, replay.webhook) else { return Ok(false) };
+    let Some(lane) = shared.subscriptions.lane(replay.workspace, replay.webhook) else {
+        return Ok(false);
+    };
     // An inactive webhook's replay waits until it is switched on again.
-    let Some(endpoint) = shared.subscriptions.endpoint(replay.workspace, replay.webhook) else { return Ok(false) };
+    let Some(endpoint) = shared
+        .subscriptions
+        .endpoint(replay.workspace, replay.webhook)
+    else {
+        return Ok(false);
+    };
     let batch = shared.store.replay_candidates(replay, STEP).await?;
     let deliveries = batch
         .events
@@ -120,7 +142,10 @@ async fn advance(shared: &Arc<Shared>, replay: &Replay) -> Result<bool, StoreErr
             replay: Some(replay.id),
         })
         .collect();
-    let advanced = shared.store.advance_replay(replay, batch, deliveries, shared.now()).await?;
+    let advanced = shared
+        .store
+        .advance_replay(replay, batch, deliveries, shared.now())
+        .await?;
     lane.leave_on_disk();
     shared.kick(&lane);
     Ok(advanced)
@@ -132,7 +157,12 @@ fn wants(replay: &Replay, endpoint: &Endpoint, event: &domain::event::Event) -> 
     match replay.scope {
         ReplayScope::Event { .. } | ReplayScope::FailedSince { .. } => true,
         ReplayScope::Range { .. } => {
-            endpoint.webhook.config.events.iter().any(|pattern| pattern.matches(&event.event_type))
+            endpoint
+                .webhook
+                .config
+                .events
+                .iter()
+                .any(|pattern| pattern.matches(&event.event_type))
                 && passes(endpoint, event, &mut None)
         }
     }

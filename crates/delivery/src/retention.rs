@@ -11,7 +11,7 @@ const STEP: usize = 200;
 /// The pause between steps.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long ids and `Idempotency-Key`s deduplicate at least.
-const KEYS_KEPT: Duration = Duration::from_secs(48 * 3600);
+const KEYS_KEPT: Duration = Duration::from_hours(48);
 
 impl Pipeline {
     /// Removes everything that is due for removal now.

@@ -11,9 +11,16 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn retry(&self, workspace: WorkspaceId, delivery: DeliveryId) -> Result<Retried, StoreError> {
+    pub async fn retry(
+        &self,
+        workspace: WorkspaceId,
+        delivery: DeliveryId,
+    ) -> Result<Retried, StoreError> {
         let shared = &self.shared;
-        let retried = shared.store.retry(workspace, delivery, Timestamp::from_ms(0)).await?;
+        let retried = shared
+            .store
+            .retry(workspace, delivery, Timestamp::from_ms(0))
+            .await?;
         if let Retried::Due(webhook) = retried
             && let Some(lane) = shared.subscriptions.lane(workspace, webhook)
         {

@@ -40,7 +40,10 @@ pub(crate) struct Sent {
 pub(crate) fn request(endpoint: &Endpoint, event: &Event, body: Bytes, now: Timestamp) -> Request {
     let config = &endpoint.webhook.config;
     let mut headers = HeaderMap::with_capacity(16 + endpoint.headers.len());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(config.format.content_type()));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(config.format.content_type()),
+    );
     headers.insert(USER_AGENT_NAME, HeaderValue::from_static(USER_AGENT));
     let mut signatures = Vec::with_capacity(2);
     let outgoing = format::Outgoing {
@@ -61,12 +64,22 @@ pub(crate) fn request(endpoint: &Endpoint, event: &Event, body: Bytes, now: Time
     for (name, value) in &endpoint.headers {
         headers.append(name, value.clone());
     }
-    Request { headers, body, signatures }
+    Request {
+        headers,
+        body,
+        signatures,
+    }
 }
 
 impl Shared {
     /// Sends `event` to `endpoint` once, as attempt `number`.
-    pub(crate) async fn send(&self, endpoint: &Endpoint, event: &Event, body: Bytes, number: u32) -> Sent {
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        event: &Event,
+        body: Bytes,
+        number: u32,
+    ) -> Sent {
         let started_at = self.now();
         let request = request(endpoint, event, body, started_at);
         let request_headers = log_headers(&request.headers, &[]);
@@ -100,16 +113,25 @@ impl Shared {
         Sent { attempt, outcome }
     }
 
-    async fn exchange(&self, endpoint: &Endpoint, request: &Request) -> Result<Exchange, ExchangeError> {
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+    ) -> Result<Exchange, ExchangeError> {
         let blocked = |message: &str| ExchangeError {
             class: egress::ErrorClass::Blocked,
             message: message.to_owned(),
             peer: None::<SocketAddr>,
             duration: Duration::ZERO,
         };
-        let target = endpoint.target.as_ref().map_err(|message| blocked(message))?;
+        let target = endpoint
+            .target
+            .as_ref()
+            .map_err(|message| blocked(message))?;
         if endpoint.is_sealed_shut() {
-            return Err(blocked("the webhook's secret cannot be opened with this installation's key; nothing is sent unsigned"));
+            return Err(blocked(
+                "the webhook's secret cannot be opened with this installation's key; nothing is sent unsigned",
+            ));
         }
         let mut outgoing = egress::Outgoing::new(Method::POST, target.clone());
         outgoing.headers = request.headers.clone();
@@ -120,7 +142,12 @@ impl Shared {
     }
 }
 
-fn log_answer(attempt: &mut Attempt, exchange: Exchange, signatures: &[String], now: Timestamp) -> Outcome {
+fn log_answer(
+    attempt: &mut Attempt,
+    exchange: Exchange,
+    signatures: &[String],
+    now: Timestamp,
+) -> Outcome {
     let status = exchange.status.as_u16();
     let retry_after_s = exchange
         .headers
@@ -134,8 +161,13 @@ fn log_answer(attempt: &mut Attempt, exchange: Exchange, signatures: &[String], 
     attempt.response_body = masked(exchange.body, signatures);
     attempt.response_truncated = exchange.body_truncated;
     attempt.peer = Some(exchange.peer);
-    attempt.tls_not_after = exchange.tls_not_after.map(|s| Timestamp::from_ms(s.saturating_mul(1000)));
-    Outcome::Answered { status, retry_after_s }
+    attempt.tls_not_after = exchange
+        .tls_not_after
+        .map(|s| Timestamp::from_ms(s.saturating_mul(1000)));
+    Outcome::Answered {
+        status,
+        retry_after_s,
+    }
 }
 
 /// `name: value` lines, credentials masked, cut at [`HEADER_LOG_BYTES_MAX`].
@@ -151,7 +183,9 @@ fn log_headers(headers: &HeaderMap, signatures: &[String]) -> String {
         if value.is_sensitive() && header::is_sensitive(name.as_str()) {
             log.push_str(header::MASK);
         } else if let Ok(text) = value.to_str() {
-            let echoed = signatures.iter().any(|signature| text.contains(signature.as_str()));
+            let echoed = signatures
+                .iter()
+                .any(|signature| text.contains(signature.as_str()));
             let masked = header::mask(name.as_str(), text);
             log.push_str(if echoed { header::MASK } else { &masked });
         } else {

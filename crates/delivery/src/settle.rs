@@ -24,14 +24,19 @@ use crate::{
 
 impl Shared {
     /// Sends what is `ready` and records the end; returns once that is on disk.
-    pub(crate) async fn attempt(self: &Arc<Self>, lane: &Arc<Lane>, endpoint: &Arc<Endpoint>, ready: Ready) {
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        endpoint: &Arc<Endpoint>,
+        ready: Ready,
+    ) {
         let event = &ready.event.event;
         let body = ready.event.body(endpoint.webhook.config.format);
         let sent = self.send(endpoint, event, body, ready.attempts + 1).await;
         let now = self.now();
         let success = sent.outcome.is_success();
         let next = self.verdict(endpoint, &ready, &sent.outcome, now);
-        let recorded = lane.record(sent.outcome, now, self.edge.entropy.unit());
+        let recorded = lane.record(sent.outcome, now, self.jitter(&sent.outcome));
         self.give_back(lane, recorded.given_back);
         if let Next::RetryAt(at) = next
             && endpoint.webhook.config.ordered
@@ -63,9 +68,30 @@ impl Shared {
         }
     }
 
-    fn verdict(&self, endpoint: &Endpoint, ready: &Ready, outcome: &Outcome, now: Timestamp) -> Next {
+    fn verdict(
+        &self,
+        endpoint: &Endpoint,
+        ready: &Ready,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Next {
         let schedule = &endpoint.webhook.config.schedule;
-        schedule.after(ready.attempts + 1, outcome, ready.created_at, now, self.edge.entropy.unit())
+        schedule.after(
+            ready.attempts + 1,
+            outcome,
+            ready.created_at,
+            now,
+            self.jitter(outcome),
+        )
+    }
+
+    /// Randomness for what a failure delays; a success delays nothing and needs none.
+    fn jitter(&self, outcome: &Outcome) -> f64 {
+        if outcome.is_success() {
+            0.0
+        } else {
+            self.edge.entropy.unit()
+        }
     }
 
     /// Records an attempt's end, trying again while the disk is full or busy: the attempt was
@@ -96,7 +122,9 @@ impl Shared {
         match next {
             Next::Delivered => {
                 metrics.delivered.inc();
-                metrics.delivery_seconds.observe(now.since(ready.created_at).as_secs_f64());
+                metrics
+                    .delivery_seconds
+                    .observe(now.since(ready.created_at).as_secs_f64());
             }
             Next::RetryAt(_) => {
                 metrics.retries.inc();
@@ -128,19 +156,32 @@ impl Shared {
     }
 
     /// Switches a webhook off for good, and says so in an event, in one transaction.
-    async fn disable(self: &Arc<Self>, endpoint: &Endpoint, reason: DisabledReason, now: Timestamp) {
+    async fn disable(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        reason: DisabledReason,
+        now: Timestamp,
+    ) {
         let webhook = &endpoint.webhook;
         let (code, message) = match reason {
             DisabledReason::Gone => ("webhook.gone", "the receiver answered 410 Gone"),
             DisabledReason::Failing => ("webhook.failing", "no attempt succeeded for five days"),
         };
-        let (event, lanes) = self.system_warning(webhook, &json!({
-            "code": code,
-            "message": format!("webhook `{}` was disabled: {message}", webhook.config.name),
-            "details": { "webhookId": webhook.id, "name": webhook.config.name },
-        }), now);
+        let (event, lanes) = self.system_warning(
+            webhook,
+            &json!({
+                "code": code,
+                "message": format!("webhook `{}` was disabled: {message}", webhook.config.name),
+                "details": { "webhookId": webhook.id, "name": webhook.config.name },
+            }),
+            now,
+        );
         let warning = event.event.clone();
-        match self.store.disable_webhook(webhook.workspace, webhook.id, reason, now, event).await {
+        match self
+            .store
+            .disable_webhook(webhook.workspace, webhook.id, reason, now, event)
+            .await
+        {
             Ok(true) => {
                 self.metrics.accepted.inc();
                 self.listeners.tell(self, &warning);
@@ -161,7 +202,12 @@ impl Shared {
 
     /// The event that says so, to every webhook but the disabled one, its deliveries to be taken
     /// up from disk by their lanes.
-    fn system_warning(&self, disabled: &Webhook, data: &serde_json::Value, now: Timestamp) -> (NewEvent, Vec<Arc<Lane>>) {
+    fn system_warning(
+        &self,
+        disabled: &Webhook,
+        data: &serde_json::Value,
+        now: Timestamp,
+    ) -> (NewEvent, Vec<Arc<Lane>>) {
         let publish = Publish {
             event_type: EventType::parse("system.warning").expect("a name of the catalogue"),
             data: Bytes::from(data.to_string()),
@@ -171,21 +217,31 @@ impl Shared {
             idempotency_key: None,
         };
         let (mut event, planned) = self.plan_event(disabled.workspace, publish, now);
-        let lanes = planned.iter().map(|planned| Arc::clone(&planned.endpoint.lane)).collect();
+        let lanes = planned
+            .iter()
+            .map(|planned| Arc::clone(&planned.endpoint.lane))
+            .collect();
         for planned in planned.iter().filter(|planned| planned.delivery.held) {
             planned.endpoint.lane.unreserve();
             planned.endpoint.lane.leave_on_disk();
-            self.ready.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.ready
+                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
         for delivery in &mut event.deliveries {
             delivery.held = false;
         }
-        event.deliveries.retain(|delivery| delivery.webhook != disabled.id);
+        event
+            .deliveries
+            .retain(|delivery| delivery.webhook != disabled.id);
         (event, lanes)
     }
 
     /// Reads a webhook again after a change that did not come from a person.
-    pub(crate) async fn refresh(self: &Arc<Self>, workspace: domain::WorkspaceId, id: domain::WebhookId) {
+    pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        workspace: domain::WorkspaceId,
+        id: domain::WebhookId,
+    ) {
         match self.store.webhook(workspace, id).await {
             Ok(Some(webhook)) => {
                 let lane = self.put_webhook(webhook);

@@ -49,7 +49,11 @@ impl Entry {
 
 impl Subscriptions {
     /// The active webhooks whose patterns match, each once.
-    pub(crate) fn matching(&self, workspace: WorkspaceId, event_type: &EventType) -> Vec<Arc<Endpoint>> {
+    pub(crate) fn matching(
+        &self,
+        workspace: WorkspaceId,
+        event_type: &EventType,
+    ) -> Vec<Arc<Endpoint>> {
         let by_pattern = match self.inner.read().get(&workspace) {
             Some(entry) if !entry.by_pattern.is_empty() => Arc::clone(&entry.by_pattern),
             _ => return Vec::new(),
@@ -66,20 +70,43 @@ impl Subscriptions {
     }
 
     pub(crate) fn lane(&self, workspace: WorkspaceId, webhook: WebhookId) -> Option<Arc<Lane>> {
-        self.inner.read().get(&workspace)?.lanes.get(&webhook).cloned()
+        self.inner
+            .read()
+            .get(&workspace)?
+            .lanes
+            .get(&webhook)
+            .cloned()
     }
 
-    pub(crate) fn endpoint(&self, workspace: WorkspaceId, webhook: WebhookId) -> Option<Arc<Endpoint>> {
-        self.inner.read().get(&workspace)?.endpoints.get(&webhook).cloned()
+    pub(crate) fn endpoint(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+    ) -> Option<Arc<Endpoint>> {
+        self.inner
+            .read()
+            .get(&workspace)?
+            .endpoints
+            .get(&webhook)
+            .cloned()
     }
 
     pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
-        self.inner.read().values().flat_map(|entry| entry.lanes.values().cloned()).collect()
+        self.inner
+            .read()
+            .values()
+            .flat_map(|entry| entry.lanes.values().cloned())
+            .collect()
     }
 
     pub(crate) fn put_type(&self, known: Arc<KnownType>) {
         let name = known.record.name.as_str().into();
-        self.inner.write().entry(known.record.workspace).or_default().types.insert(name, known);
+        self.inner
+            .write()
+            .entry(known.record.workspace)
+            .or_default()
+            .types
+            .insert(name, known);
     }
 
     pub(crate) fn remove_type(&self, workspace: WorkspaceId, name: &str) {
@@ -103,8 +130,12 @@ impl Subscriptions {
 
 /// The texts of all patterns that match `name`: itself, `*`, and `a.*`, `a.b.*` … of its parts.
 fn patterns_of(name: &str) -> impl Iterator<Item = Box<str>> + '_ {
-    let prefixes = name.match_indices('.').map(|(at, _)| format!("{}.*", &name[..at]).into());
-    [Box::from(name), Box::from("*")].into_iter().chain(prefixes)
+    let prefixes = name
+        .match_indices('.')
+        .map(|(at, _)| format!("{}.*", &name[..at]).into());
+    [Box::from(name), Box::from("*")]
+        .into_iter()
+        .chain(prefixes)
 }
 
 impl Shared {
@@ -138,7 +169,11 @@ impl Shared {
     }
 
     /// Drops a webhook that was removed; answers its lane, which starts nothing any more.
-    pub(crate) fn remove_webhook(&self, workspace: WorkspaceId, webhook: WebhookId) -> Option<Arc<Lane>> {
+    pub(crate) fn remove_webhook(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+    ) -> Option<Arc<Lane>> {
         let mut inner = self.subscriptions.inner.write();
         let entry = inner.get_mut(&workspace)?;
         entry.endpoints.remove(&webhook);
@@ -154,7 +189,9 @@ impl Shared {
     fn insert(&self, entry: &mut Entry, webhook: Webhook, now: Timestamp) -> Arc<Lane> {
         let id = webhook.id;
         let before = entry.lanes.get(&id).cloned();
-        let lane = before.clone().unwrap_or_else(|| Arc::new(Lane::new(&webhook)));
+        let lane = before
+            .clone()
+            .unwrap_or_else(|| Arc::new(Lane::new(&webhook)));
         entry.lanes.insert(id, Arc::clone(&lane));
         if webhook.is_active() {
             // What came while it was inactive lies on disk.

@@ -50,10 +50,17 @@ impl Pipeline {
         data: Option<Bytes>,
     ) -> Result<Tested, WebhookError> {
         let shared = &self.shared;
-        let webhook = shared.store.webhook(workspace, id).await?.ok_or(WebhookError::NotFound)?;
+        let webhook = shared
+            .store
+            .webhook(workspace, id)
+            .await?
+            .ok_or(WebhookError::NotFound)?;
         let now = shared.now();
         let data = data.unwrap_or_else(|| {
-            Bytes::from(json!({ "message": "This is a test of your webhook.", "webhookId": id }).to_string())
+            Bytes::from(
+                json!({ "message": "This is a test of your webhook.", "webhookId": id })
+                    .to_string(),
+            )
         });
         let event = self.test_event(workspace, event_type, data, now);
         let delivery = DeliveryId::new(shared.edge.ids.next_id());
@@ -75,18 +82,38 @@ impl Pipeline {
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let this = self.clone();
         // In a task of its own: what is stored as held must be finished, even if the caller goes.
-        let task = tokio::spawn(async move { this.send_test(endpoint, event, delivery, accepted).await });
-        let tested = task.await.map_err(|error| StoreError::Failed(error.to_string()))??;
+        let task =
+            tokio::spawn(async move { this.send_test(endpoint, event, delivery, accepted).await });
+        let tested = task
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))??;
         Ok(tested)
     }
 
-    async fn send_test(&self, endpoint: Endpoint, event: Event, delivery: DeliveryId, accepted: NewEvent) -> Result<Tested, StoreError> {
+    async fn send_test(
+        &self,
+        endpoint: Endpoint,
+        event: Event,
+        delivery: DeliveryId,
+        accepted: NewEvent,
+    ) -> Result<Tested, StoreError> {
         let shared = &self.shared;
         shared.store.accept(vec![accepted]).await?;
         shared.metrics.accepted.inc();
         let loaded = Loaded::new(event, shared);
-        let sent = shared.send(&endpoint, &loaded.event, loaded.body(endpoint.webhook.config.format), 1).await;
-        let next = if sent.outcome.is_success() { Next::Delivered } else { Next::Dead };
+        let sent = shared
+            .send(
+                &endpoint,
+                &loaded.event,
+                loaded.body(endpoint.webhook.config.format),
+                1,
+            )
+            .await;
+        let next = if sent.outcome.is_success() {
+            Next::Delivered
+        } else {
+            Next::Dead
+        };
         shared.metrics.attempt(&sent.attempt);
         let finish = FinishAttempt {
             workspace: endpoint.webhook.workspace,
@@ -98,7 +125,11 @@ impl Pipeline {
             failing_since: None,
         };
         shared.finish(finish).await;
-        Ok(Tested { event_id: loaded.event.id.clone(), delivery: Some(delivery), attempt: sent.attempt })
+        Ok(Tested {
+            event_id: loaded.event.id.clone(),
+            delivery: Some(delivery),
+            attempt: sent.attempt,
+        })
     }
 
     /// Sends an event to a URL that is no webhook (yet): once, now, not stored (S2's test).
@@ -145,13 +176,26 @@ impl Pipeline {
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let event = self.test_event(workspace, Some(event_type), data, now);
         let loaded = Loaded::new(event, shared);
-        let sent = shared.send(&endpoint, &loaded.event, loaded.body(format), 1).await;
-        Ok(Tested { event_id: loaded.event.id.clone(), delivery: None, attempt: sent.attempt })
+        let sent = shared
+            .send(&endpoint, &loaded.event, loaded.body(format), 1)
+            .await;
+        Ok(Tested {
+            event_id: loaded.event.id.clone(),
+            delivery: None,
+            attempt: sent.attempt,
+        })
     }
 
-    fn with_test_secret(&self, mut webhook: Webhook, secret: Option<&str>, now: Timestamp) -> Result<Webhook, WebhookError> {
+    fn with_test_secret(
+        &self,
+        mut webhook: Webhook,
+        secret: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Webhook, WebhookError> {
         let mut faults = Vec::new();
-        if let Err(error) = egress::Target::parse(&webhook.config.target_url, self.shared.egress.policy()) {
+        if let Err(error) =
+            egress::Target::parse(&webhook.config.target_url, self.shared.egress.policy())
+        {
             faults.push(crate::webhooks::FieldError {
                 path: "url".to_owned(),
                 message: error.to_string(),
@@ -160,7 +204,10 @@ impl Pipeline {
         }
         match secret.map(Secret::parse).transpose() {
             Ok(secret) => {
-                webhook.secrets = secret.iter().map(|secret| self.shared.seal_secret(&webhook, secret, now)).collect();
+                webhook.secrets = secret
+                    .iter()
+                    .map(|secret| self.shared.seal_secret(&webhook, secret, now))
+                    .collect();
             }
             Err(error) => faults.push(crate::webhooks::FieldError {
                 path: "secret".to_owned(),
@@ -168,16 +215,28 @@ impl Pipeline {
                 fault: crate::webhooks::Fault::Invalid,
             }),
         }
-        if faults.is_empty() { Ok(webhook) } else { Err(WebhookError::Invalid(faults)) }
+        if faults.is_empty() {
+            Ok(webhook)
+        } else {
+            Err(WebhookError::Invalid(faults))
+        }
     }
 
-    fn test_event(&self, workspace: WorkspaceId, event_type: Option<EventType>, data: Bytes, now: Timestamp) -> Event {
+    fn test_event(
+        &self,
+        workspace: WorkspaceId,
+        event_type: Option<EventType>,
+        data: Bytes,
+        now: Timestamp,
+    ) -> Event {
         let key = EventKey::new(self.shared.edge.ids.next_id());
         Event {
             workspace,
             key,
             id: EventId::from_key(key),
-            event_type: event_type.unwrap_or_else(|| EventType::parse("webhook.test").expect("a name of the catalogue")),
+            event_type: event_type.unwrap_or_else(|| {
+                EventType::parse("webhook.test").expect("a name of the catalogue")
+            }),
             timestamp: now,
             accepted_at: now,
             data,

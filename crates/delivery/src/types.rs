@@ -77,7 +77,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// If there is none of that name.
-    pub async fn delete_event_type(&self, workspace: WorkspaceId, name: &str) -> Result<(), TypeError> {
+    pub async fn delete_event_type(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<(), TypeError> {
         if !self.shared.store.delete_event_type(workspace, name).await? {
             return Err(TypeError::Unknown(name.to_owned()));
         }
@@ -103,7 +107,10 @@ impl Shared {
 
     pub fn nearest_type(&self, workspace: WorkspaceId, name: &str) -> Option<String> {
         let own = self.subscriptions.type_names(workspace);
-        let known = catalogue::names().map(str::to_owned).chain(own).collect::<Vec<_>>();
+        let known = catalogue::names()
+            .map(str::to_owned)
+            .chain(own)
+            .collect::<Vec<_>>();
         nearest(name, known.iter().map(String::as_str)).map(str::to_owned)
     }
 }
@@ -115,7 +122,10 @@ pub(crate) fn known(record: CustomEventType) -> Result<KnownType, TypeError> {
         .as_deref()
         .map(catalogue::check_schema)
         .transpose()
-        .map_err(|error| TypeError::Invalid { path: "schema", message: error.to_string() })?;
+        .map_err(|error| TypeError::Invalid {
+            path: "schema",
+            message: error.to_string(),
+        })?;
     if record.enforce && schema.is_none() {
         return Err(TypeError::Invalid {
             path: "enforce",
@@ -123,12 +133,17 @@ pub(crate) fn known(record: CustomEventType) -> Result<KnownType, TypeError> {
         });
     }
     if let (Some(schema), Some(example)) = (&schema, &record.example) {
-        let value = serde_json::from_str(example)
-            .map_err(|error| TypeError::Invalid { path: "example", message: error.to_string() })?;
+        let value = serde_json::from_str(example).map_err(|error| TypeError::Invalid {
+            path: "example",
+            message: error.to_string(),
+        })?;
         if let Some(violation) = schema.validate(&value).first() {
             return Err(TypeError::Invalid {
                 path: "example",
-                message: format!("does not fit the schema: at `{}`: {}", violation.path, violation.message),
+                message: format!(
+                    "does not fit the schema: at `{}`: {}",
+                    violation.path, violation.message
+                ),
             });
         }
     }

@@ -28,7 +28,7 @@ const DESCRIPTION_CHARS_MAX: usize = 2_000;
 /// The longest prefix of a signature, in bytes.
 const PREFIX_BYTES_MAX: usize = 32;
 /// The longest that an old secret may go on signing.
-const OVERLAP_MAX: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+const OVERLAP_MAX: std::time::Duration = std::time::Duration::from_hours(720);
 
 /// What a person sets of a webhook; `None` leaves it as it is (or takes the default).
 #[derive(Clone, Debug, Default)]
@@ -142,7 +142,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// If a field is refused, or the store fails.
-    pub async fn create_webhook(&self, workspace: WorkspaceId, input: WebhookInput) -> Result<WithSecret, WebhookError> {
+    pub async fn create_webhook(
+        &self,
+        workspace: WorkspaceId,
+        input: WebhookInput,
+    ) -> Result<WithSecret, WebhookError> {
         let shared = &self.shared;
         let now = shared.now();
         let id = WebhookId::new(shared.edge.ids.next_id());
@@ -174,16 +178,23 @@ impl Pipeline {
             updated_at: now,
         };
         if input.target_url.is_none() {
-            faults.add("targetUrl", "is required: the URL that deliveries are POSTed to");
+            faults.add(
+                "targetUrl",
+                "is required: the URL that deliveries are POSTed to",
+            );
         }
         if input.events.is_none() {
-            faults.add("events", "is required: a list of event names, `prefix.*` or `*`");
+            faults.add(
+                "events",
+                "is required: a list of event names, `prefix.*` or `*`",
+            );
         }
         let unsaid = matches!(input.secret, SecretChoice::Unsaid);
         let mut secret = shared.apply(&mut webhook, input, now, &mut faults);
         if unsaid {
             secret = Some(shared.new_secret());
-            webhook.secrets = vec![shared.seal_secret(&webhook, secret.as_ref().expect("just made"), now)];
+            webhook.secrets =
+                vec![shared.seal_secret(&webhook, secret.as_ref().expect("just made"), now)];
         }
         faults.end()?;
         if webhook.config.name.is_empty() {
@@ -198,9 +209,18 @@ impl Pipeline {
     ///
     /// # Errors
     /// If there is none, a field is refused, or it was changed meanwhile.
-    pub async fn update_webhook(&self, workspace: WorkspaceId, id: WebhookId, input: WebhookInput) -> Result<WithSecret, WebhookError> {
+    pub async fn update_webhook(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        input: WebhookInput,
+    ) -> Result<WithSecret, WebhookError> {
         let shared = &self.shared;
-        let mut webhook = shared.store.webhook(workspace, id).await?.ok_or(WebhookError::NotFound)?;
+        let mut webhook = shared
+            .store
+            .webhook(workspace, id)
+            .await?
+            .ok_or(WebhookError::NotFound)?;
         let expected = webhook.updated_at;
         let mut faults = Faults::default();
         let secret = shared.apply(&mut webhook, input, shared.now(), &mut faults);
@@ -221,7 +241,11 @@ impl Pipeline {
         overlap: Option<std::time::Duration>,
     ) -> Result<WithSecret, WebhookError> {
         let shared = &self.shared;
-        let mut webhook = shared.store.webhook(workspace, id).await?.ok_or(WebhookError::NotFound)?;
+        let mut webhook = shared
+            .store
+            .webhook(workspace, id)
+            .await?
+            .ok_or(WebhookError::NotFound)?;
         let expected = webhook.updated_at;
         let now = shared.now();
         let mut faults = Faults::default();
@@ -239,8 +263,12 @@ impl Pipeline {
         for old in &mut webhook.secrets {
             old.expires_at = Some(old.expires_at.map_or(until, |at| at.min(until)));
         }
-        webhook.secrets.retain(|old| old.expires_at.is_none_or(|at| at > now));
-        webhook.secrets.insert(0, shared.seal_secret(&webhook, &secret, now));
+        webhook
+            .secrets
+            .retain(|old| old.expires_at.is_none_or(|at| at > now));
+        webhook
+            .secrets
+            .insert(0, shared.seal_secret(&webhook, &secret, now));
         webhook.secrets.truncate(SECRETS_MAX);
         self.replace(webhook, expected, Some(secret)).await
     }
@@ -249,9 +277,17 @@ impl Pipeline {
     ///
     /// # Errors
     /// If there is none, or the store fails.
-    pub async fn delete_webhook(&self, workspace: WorkspaceId, id: WebhookId) -> Result<(), WebhookError> {
+    pub async fn delete_webhook(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+    ) -> Result<(), WebhookError> {
         let shared = &self.shared;
-        if !shared.store.delete_webhook(workspace, id, shared.now()).await? {
+        if !shared
+            .store
+            .delete_webhook(workspace, id, shared.now())
+            .await?
+        {
             return Err(WebhookError::NotFound);
         }
         shared.refresh(workspace, id).await;
@@ -270,7 +306,9 @@ impl Pipeline {
     /// If it cannot be opened with this installation's key.
     pub fn reveal_secret(&self, webhook: &Webhook) -> Result<Option<Secret>, String> {
         let newest = webhook.secrets.first();
-        newest.map(|secret| open_secret(webhook, secret, &self.shared.sealing)).transpose()
+        newest
+            .map(|secret| open_secret(webhook, secret, &self.shared.sealing))
+            .transpose()
     }
 
     /// The webhook's custom headers in clear.
@@ -281,13 +319,30 @@ impl Pipeline {
         open_headers(webhook, &self.shared.sealing)
     }
 
-    async fn replace(&self, mut webhook: Webhook, expected: Timestamp, secret: Option<Secret>) -> Result<WithSecret, WebhookError> {
+    async fn replace(
+        &self,
+        mut webhook: Webhook,
+        expected: Timestamp,
+        secret: Option<Secret>,
+    ) -> Result<WithSecret, WebhookError> {
         let shared = &self.shared;
         // Greater than before also within one millisecond: it tells changes apart.
         webhook.updated_at = shared.now().max(Timestamp::from_ms(expected.ms() + 1));
-        if !shared.store.update_webhook(webhook.clone(), expected).await? {
-            let gone = shared.store.webhook(webhook.workspace, webhook.id).await?.is_none();
-            return Err(if gone { WebhookError::NotFound } else { WebhookError::Changed });
+        if !shared
+            .store
+            .update_webhook(webhook.clone(), expected)
+            .await?
+        {
+            let gone = shared
+                .store
+                .webhook(webhook.workspace, webhook.id)
+                .await?
+                .is_none();
+            return Err(if gone {
+                WebhookError::NotFound
+            } else {
+                WebhookError::Changed
+            });
         }
         shared.refresh(webhook.workspace, webhook.id).await;
         Ok(WithSecret { webhook, secret })
@@ -300,7 +355,11 @@ struct Faults(Vec<FieldError>);
 
 impl Faults {
     fn push(&mut self, path: impl Into<String>, message: impl Into<String>, fault: Fault) {
-        self.0.push(FieldError { path: path.into(), message: message.into(), fault });
+        self.0.push(FieldError {
+            path: path.into(),
+            message: message.into(),
+            fault,
+        });
     }
 
     fn add(&mut self, path: &str, message: &str) {
@@ -308,18 +367,30 @@ impl Faults {
     }
 
     fn take<T, E: std::fmt::Display>(&mut self, path: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.push(path, error.to_string(), Fault::Invalid)).ok()
+        result
+            .map_err(|error| self.push(path, error.to_string(), Fault::Invalid))
+            .ok()
     }
 
     fn end(self) -> Result<(), WebhookError> {
-        if self.0.is_empty() { Ok(()) } else { Err(WebhookError::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(WebhookError::Invalid(self.0))
+        }
     }
 }
 
 impl Shared {
     /// Checks `input` field by field and sets what passes. Answers the secret, if a new one was
     /// given.
-    fn apply(&self, webhook: &mut Webhook, input: WebhookInput, now: Timestamp, faults: &mut Faults) -> Option<Secret> {
+    fn apply(
+        &self,
+        webhook: &mut Webhook,
+        input: WebhookInput,
+        now: Timestamp,
+        faults: &mut Faults,
+    ) -> Option<Secret> {
         self.apply_what(webhook, &input, faults);
         apply_how(&mut webhook.config, &input, faults);
         if let Some(headers) = input.headers {
@@ -357,7 +428,10 @@ impl Shared {
             config.name.clone_from(name);
         }
         if let Some(description) = &input.description {
-            if description.as_ref().is_some_and(|text| text.chars().count() > DESCRIPTION_CHARS_MAX) {
+            if description
+                .as_ref()
+                .is_some_and(|text| text.chars().count() > DESCRIPTION_CHARS_MAX)
+            {
                 faults.add("description", "has at most 2000 characters");
             }
             config.description.clone_from(description);
@@ -375,16 +449,28 @@ impl Shared {
             config.filter = match filter.clone().map(Filter::parse).transpose() {
                 Ok(filter) => filter,
                 Err(error) => {
-                    faults.push(format!("filter{}", error.path), error.message, Fault::Invalid);
+                    faults.push(
+                        format!("filter{}", error.path),
+                        error.message,
+                        Fault::Invalid,
+                    );
                     None
                 }
             };
         }
     }
 
-    fn patterns(&self, workspace: WorkspaceId, texts: &[String], faults: &mut Faults) -> Vec<EventPattern> {
+    fn patterns(
+        &self,
+        workspace: WorkspaceId,
+        texts: &[String],
+        faults: &mut Faults,
+    ) -> Vec<EventPattern> {
         if texts.is_empty() || texts.len() > PATTERNS_MAX {
-            faults.add("events", "has 1 to 100 patterns: event names, `prefix.*` or `*`");
+            faults.add(
+                "events",
+                "has 1 to 100 patterns: event names, `prefix.*` or `*`",
+            );
         }
         let mut patterns = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate().take(PATTERNS_MAX) {
@@ -394,7 +480,11 @@ impl Shared {
                     if let Some(exact) = pattern.exact()
                         && !self.knows_type(workspace, exact.as_str())
                     {
-                        faults.push(path, self.unknown_event(workspace, text), Fault::UnknownEvent);
+                        faults.push(
+                            path,
+                            self.unknown_event(workspace, text),
+                            Fault::UnknownEvent,
+                        );
                     } else if !patterns.contains(&pattern) {
                         patterns.push(pattern);
                     }
@@ -407,15 +497,30 @@ impl Shared {
 
     fn unknown_event(&self, workspace: WorkspaceId, name: &str) -> String {
         let nearest = self.nearest_type(workspace, name);
-        let hint = nearest.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
-        format!("`{name}` is not a known event type.{hint} Register it at POST /api/v1/event-types to subscribe to it by name")
+        let hint = nearest
+            .map(|near| format!(" Did you mean `{near}`?"))
+            .unwrap_or_default();
+        format!(
+            "`{name}` is not a known event type.{hint} Register it at POST /api/v1/event-types to subscribe to it by name"
+        )
     }
 
-    fn apply_headers(&self, webhook: &mut Webhook, headers: &[(String, String)], faults: &mut Faults) {
-        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    fn apply_headers(
+        &self,
+        webhook: &mut Webhook,
+        headers: &[(String, String)],
+        faults: &mut Faults,
+    ) {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         if let Err(problems) = check_custom_headers(pairs) {
             for problem in problems {
-                faults.push(format!("headers.{}", problem.name), problem.message, Fault::ForbiddenHeader);
+                faults.push(
+                    format!("headers.{}", problem.name),
+                    problem.message,
+                    Fault::ForbiddenHeader,
+                );
             }
             return;
         }
@@ -423,14 +528,24 @@ impl Shared {
             None
         } else {
             let text = serde_json::to_vec(headers).expect("pairs of strings are always JSON");
-            Some(self.sealing.seal(self.nonce(), &text, headers_context(webhook).as_bytes()))
+            Some(
+                self.sealing
+                    .seal(self.nonce(), &text, headers_context(webhook).as_bytes()),
+            )
         };
     }
 
-    pub(crate) fn seal_secret(&self, webhook: &Webhook, secret: &Secret, now: Timestamp) -> WebhookSecret {
+    pub(crate) fn seal_secret(
+        &self,
+        webhook: &Webhook,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> WebhookSecret {
         let context = secret_context(webhook);
         WebhookSecret {
-            sealed: self.sealing.seal(self.nonce(), secret.expose().as_bytes(), context.as_bytes()),
+            sealed: self
+                .sealing
+                .seal(self.nonce(), secret.expose().as_bytes(), context.as_bytes()),
             created_at: now,
             expires_at: None,
         }
@@ -465,7 +580,10 @@ fn apply_how(config: &mut WebhookConfig, input: &WebhookInput, faults: &mut Faul
     }
     if let Some(prefix) = &input.signature_prefix {
         if prefix.len() > PREFIX_BYTES_MAX || prefix.bytes().any(|b| !b.is_ascii_graphic()) {
-            faults.add("signaturePrefix", "has at most 32 visible ASCII characters, such as `sha256=`");
+            faults.add(
+                "signaturePrefix",
+                "has at most 32 visible ASCII characters, such as `sha256=`",
+            );
         }
         config.signature_prefix.clone_from(prefix);
     }
@@ -473,7 +591,11 @@ fn apply_how(config: &mut WebhookConfig, input: &WebhookInput, faults: &mut Faul
         config.schedule = match schedule {
             None => RetrySchedule::preset(config.format),
             Some(value) => RetrySchedule::from_json(value).unwrap_or_else(|error| {
-                faults.push(format!("schedule{}", error.path), error.message, Fault::Invalid);
+                faults.push(
+                    format!("schedule{}", error.path),
+                    error.message,
+                    Fault::Invalid,
+                );
                 RetrySchedule::preset(config.format)
             }),
         };
@@ -492,7 +614,10 @@ fn apply_how(config: &mut WebhookConfig, input: &WebhookInput, faults: &mut Faul
     }
     if let Some(rate) = input.rate_per_s {
         if rate.is_some_and(|rate| !(0.01..=RATE_MAX).contains(&rate)) {
-            faults.add("ratePerSecond", "is 0.01 to 10000 attempts per second, or null for no limit");
+            faults.add(
+                "ratePerSecond",
+                "is 0.01 to 10000 attempts per second, or null for no limit",
+            );
         }
         config.rate_per_s = rate;
     }
@@ -525,19 +650,34 @@ fn headers_context(webhook: &Webhook) -> String {
 }
 
 /// Opens one of a webhook's secrets.
-pub(crate) fn open_secret(webhook: &Webhook, secret: &WebhookSecret, sealing: &SealingKey) -> Result<Secret, String> {
+pub(crate) fn open_secret(
+    webhook: &Webhook,
+    secret: &WebhookSecret,
+    sealing: &SealingKey,
+) -> Result<Secret, String> {
     let text = open(&secret.sealed, &secret_context(webhook), sealing)?;
     let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
     Secret::parse(text).map_err(|error| error.to_string())
 }
 
 /// Opens a webhook's custom headers.
-pub(crate) fn open_headers(webhook: &Webhook, sealing: &SealingKey) -> Result<Vec<(String, String)>, String> {
-    let Some(sealed) = &webhook.headers else { return Ok(Vec::new()) };
+pub(crate) fn open_headers(
+    webhook: &Webhook,
+    sealing: &SealingKey,
+) -> Result<Vec<(String, String)>, String> {
+    let Some(sealed) = &webhook.headers else {
+        return Ok(Vec::new());
+    };
     let text = open(sealed, &headers_context(webhook), sealing)?;
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-fn open(sealed: &Sealed, context: &str, sealing: &SealingKey) -> Result<zeroize::Zeroizing<Vec<u8>>, String> {
-    sealing.open(sealed, context.as_bytes()).map_err(|error| error.to_string())
+fn open(
+    sealed: &Sealed,
+    context: &str,
+    sealing: &SealingKey,
+) -> Result<zeroize::Zeroizing<Vec<u8>>, String> {
+    sealing
+        .open(sealed, context.as_bytes())
+        .map_err(|error| error.to_string())
 }

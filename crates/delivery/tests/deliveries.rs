@@ -2,9 +2,19 @@
 
 mod support;
 
-use std::{sync::{Arc, atomic::{AtomicUsize, Ordering}}, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use domain::{EventId, delivery::DeliveryState, signature::{StandardHeaders, verify_standard}};
+use domain::{
+    EventId,
+    delivery::DeliveryState,
+    signature::{StandardHeaders, verify_standard},
+};
 use serde_json::json;
 use support::{HOUR, MINUTE, Rig, WS, publish};
 use testkit::{Answer, Receiver};
@@ -14,7 +24,9 @@ async fn an_event_arrives_once_signed_and_is_logged() {
     let rig = Rig::new().await;
     let receiver = Receiver::ok().await;
     let webhook = rig.webhook(&receiver.url(), &["workflow.*"], |_| {}).await;
-    let receipt = rig.publish("workflow.completed", r#"{"workflowId":"w1"}"#).await;
+    let receipt = rig
+        .publish("workflow.completed", r#"{"workflowId":"w1"}"#)
+        .await;
     assert_eq!(receipt.deliveries, 1);
     rig.idle().await;
 
@@ -35,19 +47,47 @@ async fn an_event_arrives_once_signed_and_is_logged() {
         signature: received[0].header("webhook-signature"),
     };
     let now = domain::time::Clock::now(&*rig.clock).unix_s();
-    verify_standard(std::slice::from_ref(&secret), headers, body.as_bytes(), now, 300).unwrap();
+    verify_standard(
+        std::slice::from_ref(&secret),
+        headers,
+        body.as_bytes(),
+        now,
+        300,
+    )
+    .unwrap();
     assert!(
-        verify_standard(&[secret], headers, body.replace("w1", "w2").as_bytes(), now, 300).is_err(),
+        verify_standard(
+            &[secret],
+            headers,
+            body.replace("w1", "w2").as_bytes(),
+            now,
+            300
+        )
+        .is_err(),
         "a tampered body is refused"
     );
 
     let delivery = rig.only_delivery(webhook.id).await;
-    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 1));
-    let attempts = rig.pipeline.store().attempts(WS, delivery.id).await.unwrap();
+    assert_eq!(
+        (delivery.state, delivery.attempts),
+        (DeliveryState::Delivered, 1)
+    );
+    let attempts = rig
+        .pipeline
+        .store()
+        .attempts(WS, delivery.id)
+        .await
+        .unwrap();
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].status, Some(200));
     assert_eq!(attempts[0].peer, Some(receiver.address()));
-    assert!(attempts[0].request_headers.contains("webhook-signature: ***"), "{}", attempts[0].request_headers);
+    assert!(
+        attempts[0]
+            .request_headers
+            .contains("webhook-signature: ***"),
+        "{}",
+        attempts[0].request_headers
+    );
 }
 
 #[tokio::test]
@@ -65,14 +105,28 @@ async fn a_failed_delivery_is_tried_on_its_schedule_until_it_is_dead() {
         rig.pass(wait.mul_f64(0.99)).await;
         assert_eq!(receiver.received().len(), done + 1, "not before {wait:?}");
         rig.pass(wait.mul_f64(0.22)).await;
-        assert_eq!(receiver.received().len(), done + 2, "after {wait:?} and a fifth");
+        assert_eq!(
+            receiver.received().len(),
+            done + 2,
+            "after {wait:?} and a fifth"
+        );
     }
     let delivery = rig.only_delivery(webhook.id).await;
-    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Dead, 8));
+    assert_eq!(
+        (delivery.state, delivery.attempts),
+        (DeliveryState::Dead, 8)
+    );
     rig.pass(48 * HOUR).await;
     assert_eq!(receiver.received().len(), 8);
-    let ids: Vec<_> = receiver.received().iter().map(|r| r.header("webhook-id").to_owned()).collect();
-    assert!(ids.iter().all(|id| *id == ids[0]), "the id is the same on every attempt");
+    let ids: Vec<_> = receiver
+        .received()
+        .iter()
+        .map(|r| r.header("webhook-id").to_owned())
+        .collect();
+    assert!(
+        ids.iter().all(|id| *id == ids[0]),
+        "the id is the same on every attempt"
+    );
 }
 
 #[tokio::test]
@@ -92,7 +146,11 @@ async fn retry_after_lengthens_the_wait_and_never_shortens_it() {
     rig.pass(Duration::from_secs(2)).await;
     assert_eq!(receiver.received().len(), 2);
     rig.pass(Duration::from_secs(299)).await;
-    assert_eq!(receiver.received().len(), 2, "the schedule's five minutes stand");
+    assert_eq!(
+        receiver.received().len(),
+        2,
+        "the schedule's five minutes stand"
+    );
     rig.pass(2 * MINUTE).await;
     assert_eq!(rig.states(webhook.id).await, [DeliveryState::Delivered]);
 }
@@ -102,10 +160,14 @@ async fn what_was_accepted_is_delivered_after_a_restart() {
     let rig = Rig::new().await;
     let answers = Arc::new(AtomicUsize::new(500));
     let status = Arc::clone(&answers);
-    let receiver = Receiver::start(move |_, _| Answer::status(u16::try_from(status.load(Ordering::SeqCst)).unwrap())).await;
+    let receiver = Receiver::start(move |_, _| {
+        Answer::status(u16::try_from(status.load(Ordering::SeqCst)).unwrap())
+    })
+    .await;
     let webhook = rig.webhook(&receiver.url(), &["*"], |_| {}).await;
     for number in 0..5 {
-        rig.publish("system.info", &format!("{{\"n\":{number}}}")).await;
+        rig.publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
     }
     rig.idle().await;
     assert!(receiver.received().len() >= 5);
@@ -127,7 +189,10 @@ async fn an_event_id_is_accepted_once() {
     assert!(!first.duplicate && second.duplicate);
     assert_eq!(first.key, second.key);
     let rig = rig.restart().await;
-    assert!(rig.pipeline.accept(WS, event).await.unwrap().duplicate, "also after a restart");
+    assert!(
+        rig.pipeline.accept(WS, event).await.unwrap().duplicate,
+        "also after a restart"
+    );
     rig.idle().await;
     assert_eq!(receiver.received().len(), 1);
 }
@@ -152,7 +217,8 @@ async fn a_filter_says_which_events_a_webhook_gets() {
     })
     .await;
     for amount in [5, 100, 700] {
-        rig.publish("system.info", &format!("{{\"amount\":{amount}}}")).await;
+        rig.publish("system.info", &format!("{{\"amount\":{amount}}}"))
+            .await;
     }
     rig.idle().await;
     assert_eq!(receiver.received().len(), 2);
@@ -164,7 +230,9 @@ async fn a_publisher_who_hangs_up_leaves_nothing_undelivered() {
     let receiver = Receiver::ok().await;
     let webhook = rig.webhook(&receiver.url(), &["*"], |_| {}).await;
     for number in 0..50 {
-        let accept = rig.pipeline.accept(WS, publish("system.info", &format!("{{\"n\":{number}}}")));
+        let accept = rig
+            .pipeline
+            .accept(WS, publish("system.info", &format!("{{\"n\":{number}}}")));
         // Polled once: the commit is queued, and nobody waits for its end.
         let mut accept = Box::pin(accept);
         let polled = futures_util::poll!(accept.as_mut());
@@ -173,7 +241,16 @@ async fn a_publisher_who_hangs_up_leaves_nothing_undelivered() {
     }
     rig.pass(5 * Duration::from_secs(1)).await;
     let states = rig.states(webhook.id).await;
-    assert!(states.iter().all(|state| *state == DeliveryState::Delivered), "{states:?}");
+    assert!(
+        states
+            .iter()
+            .all(|state| *state == DeliveryState::Delivered),
+        "{states:?}"
+    );
     assert_eq!(receiver.received().len(), states.len());
-    assert_eq!(states.len(), 50, "SQLite's writer had taken each up before it was dropped");
+    assert_eq!(
+        states.len(),
+        50,
+        "SQLite's writer had taken each up before it was dropped"
+    );
 }

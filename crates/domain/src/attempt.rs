@@ -78,7 +78,13 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the receiver took the delivery.
     pub const fn is_success(self) -> bool {
-        matches!(self, Self::Answered { status: 200..=299, .. })
+        matches!(
+            self,
+            Self::Answered {
+                status: 200..=299,
+                ..
+            }
+        )
     }
 
     /// Whether the receiver says that it is gone for good (410).

@@ -32,9 +32,15 @@ impl EventType {
         let well_formed = text.len() <= Self::LEN_MAX
             && text.split('.').all(|part| {
                 !part.is_empty()
-                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
             });
-        if well_formed { Ok(Self(text.into())) } else { Err(EventTypeError) }
+        if well_formed {
+            Ok(Self(text.into()))
+        } else {
+            Err(EventTypeError)
+        }
     }
 
     /// The name.

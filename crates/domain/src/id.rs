@@ -132,8 +132,14 @@ impl EventId {
     /// If it is empty, too long, or has a character that a header could not carry.
     pub fn parse(text: &str) -> Result<Self, EventIdError> {
         let fits = (1..=Self::LEN_MAX).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-:/+=".contains(&b));
-        if fits { Ok(Self(text.into())) } else { Err(EventIdError) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-:/+=".contains(&b));
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(EventIdError)
+        }
     }
 
     /// The id of an event whose publisher gave none.

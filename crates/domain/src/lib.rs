@@ -28,7 +28,5 @@ pub mod signature;
 pub mod time;
 pub mod webhook;
 
-pub use id::{
-    ApiKeyId, DeliveryId, EventId, EventKey, ReplayId, UserId, WebhookId, WorkspaceId,
-};
+pub use id::{ApiKeyId, DeliveryId, EventId, EventKey, ReplayId, UserId, WebhookId, WorkspaceId};
 pub use time::Timestamp;

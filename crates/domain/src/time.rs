@@ -101,8 +101,14 @@ mod tests {
     fn prints_milliseconds_and_reads_back() {
         let at = Timestamp::parse("2025-05-21T23:27:09.442+02:00").unwrap();
         assert_eq!(at.to_string(), "2025-05-21T21:27:09.442Z");
-        assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            Timestamp::from_ms(0).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
         assert!(Timestamp::parse("yesterday").is_err());
-        assert_eq!(Timestamp::FAR_FUTURE.to_string(), "9999-12-30T22:00:00.000Z");
+        assert_eq!(
+            Timestamp::FAR_FUTURE.to_string(),
+            "9999-12-30T22:00:00.000Z"
+        );
     }
 }

@@ -22,11 +22,11 @@ pub const CONCURRENCY_MAX: u32 = 1_000;
 /// The highest rate that can be set, in attempts per second.
 pub const RATE_MAX: f64 = 10_000.0;
 /// How long an old secret still signs after a rotation, where nothing else is said.
-pub const ROTATION_OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+pub const ROTATION_OVERLAP_DEFAULT: Duration = Duration::from_hours(24);
 /// The most secrets that sign at once.
 pub const SECRETS_MAX: usize = 5;
 /// A webhook that has failed this long without one success is disabled.
-pub const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
+pub const FAILING_MAX: Duration = Duration::from_hours(120);
 /// The most event patterns of one webhook.
 pub const PATTERNS_MAX: usize = 100;
 /// The most custom headers of one webhook.

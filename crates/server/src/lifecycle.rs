@@ -287,8 +287,13 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn egress(config: &ServerConfig, local_mode: bool) -> Egress {
     let base = AddressPolicy::public_only().allow_loopback(local_mode);
     let allowed = &config.allow_targets;
-    let policy = allowed.iter().fold(base, |policy, network| policy.allow(*network));
-    let mut settings = EgressConfig { policy, ..EgressConfig::default() };
+    let policy = allowed
+        .iter()
+        .fold(base, |policy, network| policy.allow(*network));
+    let mut settings = EgressConfig {
+        policy,
+        ..EgressConfig::default()
+    };
     if config.offline {
         settings.dialer = Arc::new(OfflineDialer::new(allowed.clone()));
     }

@@ -47,7 +47,10 @@ pub struct SeededIds {
 impl SeededIds {
     /// Starts at 1.
     pub fn new(clock: Arc<FakeClock>) -> Arc<Self> {
-        Arc::new(Self { clock, next: AtomicU64::new(1) })
+        Arc::new(Self {
+            clock,
+            next: AtomicU64::new(1),
+        })
     }
 }
 

@@ -24,7 +24,10 @@ pub struct Received {
 impl Received {
     /// A header's value as text, empty where there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -41,12 +44,21 @@ pub struct Answer {
 impl Answer {
     /// This status, at once, without a body.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), delay: Duration::ZERO, hang: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            delay: Duration::ZERO,
+            hang: false,
+        }
     }
 
     /// No answer, ever.
     pub fn never() -> Self {
-        Self { hang: true, ..Self::status(200) }
+        Self {
+            hang: true,
+            ..Self::status(200)
+        }
     }
 
     /// With this header too.
@@ -94,16 +106,26 @@ impl Drop for Receiver {
 
 impl Receiver {
     /// Answers each request as `script` says, which gets the request and its number (from 0).
-    pub async fn start(script: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+    pub async fn start(
+        script: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             script: Box::new(script),
             received: Mutex::default(),
             count: watch::channel(0).0,
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Self { address, shared, task }
+        Self {
+            address,
+            shared,
+            task,
+        }
     }
 
     /// Answers 200 to everything.
@@ -113,7 +135,8 @@ impl Receiver {
 
     /// Gives the statuses one by one, then 200.
     pub async fn statuses(statuses: &'static [u16]) -> Self {
-        Self::start(move |_, number| Answer::status(statuses.get(number).copied().unwrap_or(200))).await
+        Self::start(move |_, number| Answer::status(statuses.get(number).copied().unwrap_or(200)))
+            .await
     }
 
     /// Its URL.
@@ -146,21 +169,36 @@ impl Receiver {
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
         let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(|request| answer(Arc::clone(&shared), request));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let received = Received { path: head.uri.path().to_owned(), headers: head.headers, body };
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let received = Received {
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        body,
+    };
     let number = {
         let mut all = shared.received.lock();
         all.push_back(received.clone());
@@ -177,7 +215,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("a test's status is valid");
     for (name, value) in answer.headers {
-        response.headers_mut().insert(name, value.parse().expect("a test's header is valid"));
+        response
+            .headers_mut()
+            .insert(name, value.parse().expect("a test's header is valid"));
     }
     Ok(response)
 }

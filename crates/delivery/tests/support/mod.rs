@@ -5,13 +5,23 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use delivery::{Pipeline, Settings, accept::{Publish, Receipt}, webhooks::WebhookInput};
+use delivery::{
+    Pipeline, Settings,
+    accept::{Publish, Receipt},
+    webhooks::WebhookInput,
+};
 use domain::{
-    Timestamp, WebhookId, WorkspaceId, delivery::{Delivery, DeliveryState}, event::EventType, seal::SealingKey,
+    Timestamp, WebhookId, WorkspaceId,
+    delivery::{Delivery, DeliveryState},
+    event::EventType,
+    seal::SealingKey,
     webhook::Webhook,
 };
 use egress::{AddressPolicy, Egress, EgressConfig};
-use store::{DeliveryFilter, DeliveryRow, Page, SharedStore, sqlite::{SqliteOptions, SqliteStore}};
+use store::{
+    DeliveryFilter, DeliveryRow, Page, SharedStore,
+    sqlite::{SqliteOptions, SqliteStore},
+};
 use tempfile::TempDir;
 use testkit::FakeClock;
 
@@ -36,7 +46,12 @@ impl Rig {
         Self::open(clock, folder, settings, 1).await
     }
 
-    async fn open(clock: Arc<FakeClock>, folder: Arc<TempDir>, settings: Settings, seed: u64) -> Self {
+    async fn open(
+        clock: Arc<FakeClock>,
+        folder: Arc<TempDir>,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
         let pipeline = Pipeline::load(
             open_store(folder.path().join("signpost.db")),
             Egress::new(EgressConfig {
@@ -49,12 +64,24 @@ impl Rig {
         )
         .await
         .unwrap();
-        Self { pipeline, clock, folder, settings, seed }
+        Self {
+            pipeline,
+            clock,
+            folder,
+            settings,
+            seed,
+        }
     }
 
     /// Closes everything and opens it again, as a restart does.
     pub async fn restart(self) -> Self {
-        let Self { pipeline, clock, folder, settings, seed } = self;
+        let Self {
+            pipeline,
+            clock,
+            folder,
+            settings,
+            seed,
+        } = self;
         pipeline.drain(Duration::from_secs(5)).await;
         pipeline.store().close().await;
         drop(pipeline);
@@ -63,18 +90,30 @@ impl Rig {
         Self::open(clock, folder, settings, seed + 1).await
     }
 
-    pub async fn webhook(&self, url: &str, events: &[&str], more: impl FnOnce(&mut WebhookInput)) -> Webhook {
+    pub async fn webhook(
+        &self,
+        url: &str,
+        events: &[&str],
+        more: impl FnOnce(&mut WebhookInput),
+    ) -> Webhook {
         let mut input = WebhookInput {
             target_url: Some(url.to_owned()),
             events: Some(events.iter().map(|event| (*event).to_owned()).collect()),
             ..WebhookInput::default()
         };
         more(&mut input);
-        self.pipeline.create_webhook(WS, input).await.unwrap().webhook
+        self.pipeline
+            .create_webhook(WS, input)
+            .await
+            .unwrap()
+            .webhook
     }
 
     pub async fn publish(&self, event: &str, data: &str) -> Receipt {
-        self.pipeline.accept(WS, publish(event, data)).await.unwrap()
+        self.pipeline
+            .accept(WS, publish(event, data))
+            .await
+            .unwrap()
     }
 
     pub async fn idle(&self) {
@@ -91,8 +130,23 @@ impl Rig {
     }
 
     pub async fn deliveries(&self, webhook: WebhookId) -> Vec<DeliveryRow> {
-        let filter = DeliveryFilter { webhook: Some(webhook), ..DeliveryFilter::default() };
-        let mut all = self.pipeline.store().deliveries(WS, filter, Page { after: None, limit: 250 }).await.unwrap();
+        let filter = DeliveryFilter {
+            webhook: Some(webhook),
+            ..DeliveryFilter::default()
+        };
+        let mut all = self
+            .pipeline
+            .store()
+            .deliveries(
+                WS,
+                filter,
+                Page {
+                    after: None,
+                    limit: 250,
+                },
+            )
+            .await
+            .unwrap();
         all.reverse();
         all
     }
@@ -104,11 +158,20 @@ impl Rig {
     }
 
     pub async fn states(&self, webhook: WebhookId) -> Vec<DeliveryState> {
-        self.deliveries(webhook).await.into_iter().map(|row| row.delivery.state).collect()
+        self.deliveries(webhook)
+            .await
+            .into_iter()
+            .map(|row| row.delivery.state)
+            .collect()
     }
 
     pub async fn read_webhook(&self, id: WebhookId) -> Webhook {
-        self.pipeline.store().webhook(WS, id).await.unwrap().unwrap()
+        self.pipeline
+            .store()
+            .webhook(WS, id)
+            .await
+            .unwrap()
+            .unwrap()
     }
 }
 

@@ -1,17 +1,16 @@
 //! What is read rather than called: the OpenAPI document, its page, the pages of the problem
 //! types, and where `/` leads.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::{
     Router,
-    extract::{Path, Request},
+    extract::Path,
     response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::Value;
 
 use crate::{
     SharedApp,
@@ -27,31 +26,42 @@ const STYLE_PATH: &str = "/api/docs/style.css";
 /// How long documents may be kept by a browser.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// The routes. All pages are rendered once, here.
-pub fn routes(document: &Value) -> Router<SharedApp> {
-    let json = serde_json::to_vec_pretty(document).expect("a document is JSON");
-    let json = fixed("application/json", Bytes::from(json));
-    let docs = fixed("text/html; charset=utf-8", page::reference(document).into());
-    let style = fixed(
-        "text/css; charset=utf-8",
-        Bytes::from_static(include_bytes!("../openapi/style.css")),
-    );
-    let error_index = fixed("text/html; charset=utf-8", errors::index().into());
+/// The document, and the page made of it: rendered when they are first asked for, since an idle
+/// server should be small.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let document = super::document();
+    serde_json::to_vec_pretty(&document)
+        .expect("a document is JSON")
+        .into()
+});
+static REFERENCE: LazyLock<Bytes> = LazyLock::new(|| page::reference(&super::document()).into());
+
+/// The routes.
+pub fn routes() -> Router<SharedApp> {
+    const HTML: &str = "text/html; charset=utf-8";
+    let style = Bytes::from_static(include_bytes!("../openapi/style.css"));
     Router::new()
-        .route(openapi::DOCUMENT_PATH, json)
-        .route("/api/docs", docs)
-        .route(STYLE_PATH, style)
-        .route("/errors", error_index)
+        .route(
+            openapi::DOCUMENT_PATH,
+            get(async || document_response("application/json", DOCUMENT.clone())),
+        )
+        .route(
+            "/api/docs",
+            get(async || document_response(HTML, REFERENCE.clone())),
+        )
+        .route(
+            STYLE_PATH,
+            get(async || document_response("text/css; charset=utf-8", style)),
+        )
+        .route(
+            "/errors",
+            get(async || document_response(HTML, errors::index().into())),
+        )
         .route("/errors/{slug}", get(error_page))
         .route(
             "/",
             get(async || (StatusCode::SEE_OTHER, [(header::LOCATION, "/api/docs")])),
         )
-}
-
-fn fixed(media_type: &'static str, body: Bytes) -> axum::routing::MethodRouter<SharedApp> {
-    let body = Arc::new(body);
-    get(async move |_: Request| document_response(media_type, Bytes::clone(&body)))
 }
 
 fn document_response(media_type: &'static str, body: Bytes) -> Response {

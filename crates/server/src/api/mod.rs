@@ -57,9 +57,9 @@ fn resources() -> OpenApiRouter<SharedApp> {
 
 /// The router of everything that is served.
 pub fn router(app: &SharedApp) -> Router {
-    let (router, document) = resources().split_for_parts();
+    let (router, _) = resources().split_for_parts();
     router
-        .merge(documents::routes(&openapi::complete(document)))
+        .merge(documents::routes())
         .route_layer(NameRoute)
         .fallback(no_path)
         .method_not_allowed_fallback(no_method)
@@ -76,7 +76,10 @@ async fn no_path() -> Problem {
 }
 
 async fn no_method() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "The Allow header names the methods that the path takes.")
+    Problem::new(
+        Kind::MethodNotAllowed,
+        "The Allow header names the methods that the path takes.",
+    )
 }
 
 /// Tells the front which route answers, for the metrics.
@@ -108,7 +111,10 @@ where
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
         let extensions = request.extensions();
-        if let (Some(known), Some(path)) = (extensions.get::<Authenticated>(), extensions.get::<MatchedPath>()) {
+        if let (Some(known), Some(path)) = (
+            extensions.get::<Authenticated>(),
+            extensions.get::<MatchedPath>(),
+        ) {
             // Only one route answers a request, so this is the first and only name.
             let _ = known.route.set(path.clone());
         }

@@ -87,13 +87,22 @@ fn responses() -> Value {
     let mut all = Map::new();
     for kind in Kind::ALL {
         let status = kind.status().as_u16();
-        let of_status: Vec<_> = Kind::ALL.iter().filter(|other| other.status() == kind.status()).collect();
-        let lines: Vec<_> = of_status.iter().map(|kind| format!("`{}`: {}.", kind.slug(), kind.title())).collect();
+        let of_status: Vec<_> = Kind::ALL
+            .iter()
+            .filter(|other| other.status() == kind.status())
+            .collect();
+        let lines: Vec<_> = of_status
+            .iter()
+            .map(|kind| format!("`{}`: {}.", kind.slug(), kind.title()))
+            .collect();
         let description = lines.join(" ");
-        all.insert(format!("Problem{status}"), json!({
-            "description": description,
-            "content": { MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
-        }));
+        all.insert(
+            format!("Problem{status}"),
+            json!({
+                "description": description,
+                "content": { MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+            }),
+        );
         all.insert(format!("Message{status}"), json!({
             "description": description,
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Message" } } },
@@ -108,20 +117,29 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let is_post = method == "post";
     let is_change = matches!(method, "post" | "put" | "patch" | "delete");
     if !is_open {
-        add_parameter(operation, &json!({
-            "name": "X-Workspace", "in": "header", "required": false,
-            "description": "The workspace to act in; your first one where nothing is said.",
-            "schema": { "type": "string", "pattern": "^wsp_[0-9]+$" }, "example": "wsp_1",
-        }));
+        add_parameter(
+            operation,
+            &json!({
+                "name": "X-Workspace", "in": "header", "required": false,
+                "description": "The workspace to act in; your first one where nothing is said.",
+                "schema": { "type": "string", "pattern": "^wsp_[0-9]+$" }, "example": "wsp_1",
+            }),
+        );
     }
     if is_post && !is_open {
-        add_parameter(operation, &json!({
-            "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "Any text of your own, new for each new request: the same request with the same key is done once and answered again.",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
-        }));
+        add_parameter(
+            operation,
+            &json!({
+                "name": "Idempotency-Key", "in": "header", "required": false,
+                "description": "Any text of your own, new for each new request: the same request with the same key is done once and answered again.",
+                "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+            }),
+        );
     }
-    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let parameters = operation["parameters"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let has = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
     let mut statuses = vec![500, 503];
     let mut add = |applies: bool, more: &[u16]| {
@@ -135,12 +153,17 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     add(has("query") || is_post, &[422]);
     add(has_body, &[400, 401, 408, 413, 415, 422]);
     add(is_change && !is_open, &[409, 507]);
-    let style = if is_message_path(path) { "Message" } else { "Problem" };
+    let style = if is_message_path(path) {
+        "Message"
+    } else {
+        "Problem"
+    };
     let responses = &mut operation["responses"];
     for status in statuses {
         let known = responses.get(status.to_string()).is_some();
         if !known {
-            responses[status.to_string()] = json!({ "$ref": format!("#/components/responses/{style}{status}") });
+            responses[status.to_string()] =
+                json!({ "$ref": format!("#/components/responses/{style}{status}") });
         }
     }
 }
@@ -153,7 +176,10 @@ fn add_parameter(operation: &mut Value, parameter: &Value) {
     let parameters = parameters.as_array_mut().expect("parameters are a list");
     let known = parameters.iter().any(|known| {
         known["in"] == parameter["in"]
-            && known["name"].as_str().zip(parameter["name"].as_str()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+            && known["name"]
+                .as_str()
+                .zip(parameter["name"].as_str())
+                .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
     });
     if !known {
         parameters.push(parameter.clone());
@@ -162,7 +188,11 @@ fn add_parameter(operation: &mut Value, parameter: &Value) {
 
 /// The requests that Signpost sends: one for each event type of the catalogue.
 fn webhooks() -> Value {
-    catalogue::all().iter().map(|entry| (entry.name.to_owned(), webhook(entry))).collect::<Map<_, _>>().into()
+    catalogue::all()
+        .iter()
+        .map(|entry| (entry.name.to_owned(), webhook(entry)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn webhook(entry: &CatalogueEntry) -> Value {
@@ -216,12 +246,14 @@ fn webhook(entry: &CatalogueEntry) -> Value {
 
 /// `workflow.execution.started` as `onWorkflowExecutionStarted`.
 fn operation_id(event: &str) -> String {
-    event.split(['.', '_', '-']).fold("on".to_owned(), |mut id, part| {
-        let mut chars = part.chars();
-        id.extend(chars.next().map(|first| first.to_ascii_uppercase()));
-        id.push_str(chars.as_str());
-        id
-    })
+    event
+        .split(['.', '_', '-'])
+        .fold("on".to_owned(), |mut id, part| {
+            let mut chars = part.chars();
+            id.extend(chars.next().map(|first| first.to_ascii_uppercase()));
+            id.push_str(chars.as_str());
+            id
+        })
 }
 
 #[cfg(test)]
@@ -230,7 +262,10 @@ mod tests {
 
     #[test]
     fn operation_ids_read_as_names() {
-        assert_eq!(operation_id("workflow.execution.started"), "onWorkflowExecutionStarted");
+        assert_eq!(
+            operation_id("workflow.execution.started"),
+            "onWorkflowExecutionStarted"
+        );
         assert_eq!(operation_id("webhook.test"), "onWebhookTest");
     }
 

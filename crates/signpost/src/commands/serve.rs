@@ -94,7 +94,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNPOST_LOG_JSON")]
     pub log_json: bool,
 
-    /// Worker threads [default: one for each core]
+    /// Worker threads beside the store's writer [default: one for every two cores]
     #[arg(long, env = "SIGNPOST_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 
@@ -139,13 +139,13 @@ pub fn run(args: ServeArgs, out: Out) -> Result<ExitCode> {
     runtime(threads)?.block_on(serve(config, out))
 }
 
-/// The server's own threads.
+/// The server's own threads: where nothing else is said, one for every two cores, since the
+/// store's writer keeps one busy, and threads that sleep and wake cost more than they bring.
 pub fn runtime(threads: Option<NonZeroUsize>) -> Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads.get());
-    }
-    builder
+    let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    let threads = threads.map_or_else(|| (cores / 2).max(1), NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .context("failed to start the runtime")
