@@ -6,6 +6,8 @@
 //! Where a document says `http://127.0.0.1:8000`, the server answers; where it says
 //! `http://127.0.0.1:3000`, the receiver, unless the document brings one of its own.
 //!
+//! A comment `<!-- check: COMMAND -->` below a block is a command that must succeed soon after it.
+//!
 //! Links between documents and the pictures are looked up here too.
 
 use std::{
@@ -27,6 +29,28 @@ const SERVER: &str = "http://127.0.0.1:8000";
 const RECEIVER: &str = "http://127.0.0.1:3000";
 /// A document that brings its receiver has it in this file.
 const OWN_RECEIVER: &str = "receiver.py";
+/// What precedes a document's own lines: how a reader's shell differs, and how checks are made.
+/// `SIGNPOST_URL` stands for the port 8000 of the documents, and a reader who names a data folder
+/// has not set it.
+const PRELUDE: &str = r#"set -euo pipefail
+trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
+signpost() {
+    case " $* " in
+        *" --data-dir "*) env -u SIGNPOST_URL signpost "$@" ;;
+        *) command signpost "$@" ;;
+    esac
+}
+check() {
+    for _ in {1..200}; do
+        if (eval "$1") >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    echo "this does not come true: $1" >&2
+    return 1
+}
+"#;
+/// What comes before and after a check.
+const CHECK: (&str, &str) = ("<!-- check: ", " -->");
 /// Programs that the documents use, beside a POSIX system's.
 const TOOLS: [&str; 3] = ["bash", "curl", "openssl"];
 
@@ -40,7 +64,12 @@ struct Block {
 
 impl Block {
     fn is_run(&self) -> bool {
-        self.info == "sh"
+        self.info == "sh" || self.is_check()
+    }
+
+    /// Whether it is the command of a check.
+    fn is_check(&self) -> bool {
+        self.info == "check"
     }
 
     /// The file that it is the content of.
@@ -67,6 +96,17 @@ fn blocks(markdown: &str) -> Vec<(Block, String)> {
             }
             (Some(_), Some("")) => found.push((open.take().expect("it is open"), above.clone())),
             (Some(block), _) => writeln!(block.text, "{line}").expect("a text takes any line"),
+            (None, None) if line.starts_with(CHECK.0) => {
+                let command = line
+                    .strip_prefix(CHECK.0)
+                    .and_then(|line| line.strip_suffix(CHECK.1));
+                let block = Block {
+                    line: index + 1,
+                    info: "check".to_owned(),
+                    text: command.expect("a check is one line").to_owned(),
+                };
+                found.push((block, above.clone()));
+            }
             (None, None) if !line.trim().is_empty() => line.clone_into(&mut above),
             (None, None) => {}
         }
@@ -163,15 +203,20 @@ fn without_settings(command: &mut Command) {
 
 /// One bash program of the blocks that run. It says, on standard error, which line it is at.
 fn script(document: &str, blocks: &[(Block, String)], server: &str, receiver: &str) -> String {
-    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n");
+    let mut script = PRELUDE.to_owned();
     for (block, _) in blocks.iter().filter(|(block, _)| block.is_run()) {
         let text = block
             .text
             .replace(SERVER, server)
             .replace(RECEIVER, receiver);
+        let text = if block.is_check() {
+            format!("check '{}'\n", text.replace('\'', r"'\''"))
+        } else {
+            text
+        };
         write!(
             script,
-            "echo '== {document}, the block of line {}' >&2\n{text}",
+            "echo '== {document}, line {}' >&2\n{text}",
             block.line
         )
         .expect("a text takes any line");
@@ -195,14 +240,20 @@ async fn run(document: &str) -> Result<(), String> {
         return Ok(());
     }
     let folder = TempDir::new().expect("a temporary folder can be made");
-    let own = blocks.iter().any(|(block, _)| block.file() == Some(OWN_RECEIVER));
+    let own = blocks
+        .iter()
+        .any(|(block, _)| block.file() == Some(OWN_RECEIVER));
     if own && !is_installed("python3") {
         eprintln!("skipped: {document} has a receiver in Python, and there is no python3");
         return Ok(());
     }
     let server = Server::start(folder.path());
     let stand_in = Receiver::start(|_, _| Answer::status(200)).await;
-    let port = if own { free_port() } else { stand_in.address().port() };
+    let port = if own {
+        free_port()
+    } else {
+        stand_in.address().port()
+    };
     for (block, _) in &blocks {
         if let Some(file) = block.file() {
             let text = block.text.replace(", 3000)", &format!(", {port})"));
@@ -219,7 +270,10 @@ async fn run(document: &str) -> Result<(), String> {
     let path = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
     bash.arg("-c")
         .arg(script(document, &blocks, &server.address, &receiver))
-        .env("PATH", std::env::join_paths(path).expect("it was one before"))
+        .env(
+            "PATH",
+            std::env::join_paths(path).expect("it was one before"),
+        )
         .env("SIGNPOST_URL", &server.address)
         .env("SIGNPOST_PORT", server.port())
         .current_dir(folder.path())
@@ -264,7 +318,9 @@ fn a_command_that_is_not_run_says_why() {
         for (block, above) in blocks(&read(&document)) {
             let shell = block.info.split_whitespace().next() == Some("sh");
             assert!(
-                !shell || block.is_run() || (block.info == "sh norun" && above.starts_with("<!-- not run")),
+                !shell
+                    || block.is_run()
+                    || (block.info == "sh norun" && above.starts_with("<!-- not run")),
                 "{document}:{}: `{}` needs a comment above it that begins with `not run`",
                 block.line,
                 block.info
@@ -291,12 +347,17 @@ fn links_lead_somewhere() {
         let folder = path.parent().expect("a document lies in a folder");
         for link in links(&text) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if file.is_empty() { path.clone() } else { folder.join(file) };
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
             assert!(target.exists(), "{document}: {link} leads nowhere");
             if !anchor.is_empty() && target.extension().is_some_and(|kind| kind == "md") {
                 let text = fs::read_to_string(&target).expect("a document can be read");
                 assert!(
-                    text.lines().any(|line| heading_anchor(line).as_deref() == Some(anchor)),
+                    text.lines()
+                        .any(|line| heading_anchor(line).as_deref() == Some(anchor)),
                     "{document}: {link} names no heading"
                 );
             }
@@ -306,11 +367,12 @@ fn links_lead_somewhere() {
 
 /// The anchor that a heading gets when Markdown is shown as a page.
 fn heading_anchor(line: &str) -> Option<String> {
-    let title = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
-    let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    Some(
-        kept.collect::<String>()
-            .to_lowercase()
-            .replace(' ', "-"),
-    )
+    let title = line
+        .strip_prefix('#')?
+        .trim_start_matches('#')
+        .strip_prefix(' ')?;
+    let kept = title
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    Some(kept.collect::<String>().to_lowercase().replace(' ', "-"))
 }
