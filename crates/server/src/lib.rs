@@ -19,6 +19,7 @@
 pub mod api;
 pub mod auth;
 pub mod config;
+mod descriptors;
 pub mod extract;
 pub mod front;
 pub mod idempotency;
@@ -31,6 +32,7 @@ pub mod problem;
 pub mod serve;
 pub mod shape;
 pub mod state;
+mod unstalled;
 
 pub use config::ServerConfig;
 pub use delivery::{Edge, Entropy};

@@ -2,8 +2,8 @@
 //! goes down.
 //!
 //! Bounds: connections at once (more wait in the kernel's queue), bytes and time of a request's
-//! head, time of its body (see [`crate::extract`]). On shutdown each connection ends after the
-//! request that it is serving.
+//! head, time of its body (see [`crate::extract`]), time for which an answer waits to be read
+//! ([`crate::unstalled`]). On shutdown each connection ends after the request that it is serving.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,10 +17,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{config::LimitsConfig, front::Front};
+use crate::{config::LimitsConfig, descriptors, front::Front, unstalled::Unstalled};
 
 /// How long to wait before accepting again once the process has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may leave an answer unread.
+const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Accepts and serves connections until `stop` says so; then waits for those that are serving a
 /// request, up to the configured time.
@@ -30,7 +32,8 @@ pub async fn serve(
     limits: LimitsConfig,
     mut stop: watch::Receiver<bool>,
 ) {
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let connections_max = descriptors::connections_max(limits.connections_max);
+    let permits = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -88,7 +91,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes_max)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
