@@ -88,12 +88,12 @@ pub enum StartError {
         expected: String,
     },
     /// There is a database but no key.
-    #[error("{KEY_FILE} is missing in {folder}, though there is a database that was sealed with it (fingerprint {expected}). Restore it from a backup, or set SIGNPOST_KEY", folder = .folder.display())]
+    #[error("{KEY_FILE} is missing in {folder}, though there is a database that was sealed with it (fingerprint {expected}). Restore it from a backup, or set SIGNPOST_KEY", folder = .folder.display(), expected = .expected.as_deref().unwrap_or("not known"))]
     LostKey {
         /// The data folder.
         folder: PathBuf,
-        /// The fingerprint of the key that is needed.
-        expected: String,
+        /// The fingerprint of the key that is needed, unless that is lost as well.
+        expected: Option<String>,
     },
     /// The store could not be opened or read.
     #[error(transparent)]
@@ -358,13 +358,14 @@ fn sealing_key(config: &ServerConfig, edge: &Edge) -> Result<SealingKey, StartEr
             place: place.clone(),
             error,
         })?,
-        (None, Some(expected)) => {
+        // The key is made before the database: where there is one, there was a key.
+        (None, expected) if expected.is_some() || folder.join(DATABASE_FILE).exists() => {
             return Err(StartError::LostKey {
                 folder: folder.clone(),
                 expected: expected.clone(),
             });
         }
-        (None, None) => make_key(&key_path, edge)?,
+        (None, _) => make_key(&key_path, edge)?,
     };
     let found = sealing.fingerprint();
     match expected {
