@@ -12,6 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use store::Page;
@@ -69,15 +70,16 @@ impl FromRequest<SharedApp> for BodyBytes {
 /// Reads a whole body, up to `max` bytes, within [`BODY_TIMEOUT`].
 ///
 /// # Errors
-/// If it is larger, slower, or breaks off.
+/// If it is larger, slower, or breaks off; at once if it says that it is larger.
 pub async fn read_body(request: Request, max: usize) -> Result<Bytes, Problem> {
-    let body = Limited::new(request.into_body(), max);
+    let body = request.into_body();
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large(max));
+    }
+    let body = Limited::new(body, max);
     match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            Kind::BodyTooLarge,
-            format!("No more than {max} bytes are taken here."),
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max)),
         Ok(Err(_)) => Err(Problem::new(Kind::BadRequest, "The body broke off.")),
         Err(_) => Err(Problem::new(
             Kind::RequestTimeout,
@@ -86,8 +88,26 @@ pub async fn read_body(request: Request, max: usize) -> Result<Bytes, Problem> {
     }
 }
 
-/// Refuses a body that says that it is something else than JSON. None said passes.
+fn too_large(max: usize) -> Problem {
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("No more than {max} bytes are taken here."),
+    )
+}
+
+/// Refuses a body that says that it is something else than JSON, or packed. None said passes.
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(is_plain)
+    {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "Send the body as it is, without Content-Encoding: nothing is unpacked here.",
+        ));
+    }
     let Some(media_type) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };

@@ -279,3 +279,22 @@ async fn documents_are_for_people_and_load_nothing_from_elsewhere() {
         "text/css; charset=utf-8"
     );
 }
+
+#[tokio::test]
+async fn a_packed_body_is_refused_rather_than_misread() {
+    let server = TestServer::local().await;
+    let send = async |coding: &str| {
+        let call = server
+            .post("/api/v1/events")
+            .header("content-encoding", coding);
+        call.json(&json!({ "event": "system.info" })).send().await
+    };
+    for coding in ["gzip", "identity, br"] {
+        assert_eq!(
+            send(coding).await.slug(),
+            "unsupported-media-type",
+            "{coding}"
+        );
+    }
+    assert_eq!(send("identity").await.status, StatusCode::ACCEPTED);
+}

@@ -112,6 +112,16 @@ async fn a_wrong_a_damaged_and_a_lost_key_are_told_apart() {
         fs::read_to_string(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
     assert!(lost.to_string().contains(fingerprint.trim()));
     start(Some(&key)).await.unwrap();
+
+    // A backup of the database alone: a new key would make its secrets useless without a word.
+    fs::remove_file(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
+    let lost = start(None).await.unwrap_err();
+    assert!(
+        matches!(lost, StartError::LostKey { expected: None, .. }),
+        "{lost}"
+    );
+    assert!(!key_file.exists(), "no other key was made");
+    start(Some(&key)).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,6 +233,9 @@ async fn hostile_heads_are_cut_off() {
     );
     let huge = exchange(running.address(), &huge).await;
     assert!(huge.starts_with("HTTP/1.1 431"), "{huge}");
+    let vast = "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n";
+    let vast = exchange(running.address(), vast).await;
+    assert!(vast.starts_with("HTTP/1.1 413"), "{vast}");
     let both = "POST /api/v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let both = exchange(running.address(), both).await;
     assert!(both.starts_with("HTTP/1.1 400"), "{both}");
