@@ -4,13 +4,27 @@
 //! reach it too: across origins (CSRF), or after its own name was made to resolve to 127.0.0.1
 //! (DNS rebinding). Browsers say where a request is for (`Host`) and where it comes from
 //! (`Origin`, `Sec-Fetch-Site`); what is not this server itself is refused, reads included.
+//!
+//! A tunnel or reverse proxy on this machine makes strangers look local, and many rewrite `Host`.
+//! What says that it was forwarded is refused too, unless hosts were named as trusted.
 
 use http::{HeaderMap, Uri, header, uri::Authority};
 
 use crate::problem::{Kind, Problem};
 
-/// Refuses a request that names another host, or comes from another origin, than this server.
-/// `trusted` are further host names that mean this server.
+/// What proxies and tunnels add to requests that they pass on.
+const FORWARDED: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+];
+
+/// Refuses a request that names another host, or comes from another origin, than this server, or
+/// was passed on by a proxy. `trusted` are further host names that mean this server.
 ///
 /// # Errors
 /// [`Kind::ForeignOrigin`].
@@ -34,6 +48,12 @@ pub fn check(headers: &HeaderMap, uri: &Uri, trusted: &[String]) -> Result<(), P
         .any(|site| site == "cross-site")
     {
         return Err(refused("a page of another site sent it"));
+    }
+    if trusted.is_empty() && FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return Err(refused(
+            "a proxy passed it on, so it may be a stranger's; make a user (`signpost users add`), or trust the proxy's \
+             host name (--trusted-host)",
+        ));
     }
     Ok(())
 }
@@ -120,6 +140,19 @@ mod tests {
         }
         assert!(!allowed(&[]), "no host at all");
         assert!(!allowed(&[("host", "localhost"), ("host", "evil.example")]));
+    }
+
+    #[test]
+    fn what_a_proxy_passed_on_is_refused_unless_one_is_trusted() {
+        let uri = Uri::from_static("/api/v1/webhooks");
+        for name in FORWARDED {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "localhost:8000".parse().unwrap());
+            assert!(check(&headers, &uri, &[]).is_ok());
+            headers.insert(name, "192.0.2.1".parse().unwrap());
+            assert!(check(&headers, &uri, &[]).is_err(), "{name}");
+            assert!(check(&headers, &uri, &["signpost.test".to_owned()]).is_ok());
+        }
     }
 
     #[test]
