@@ -71,6 +71,51 @@ async fn workspaces_are_separate_worlds() {
 }
 
 #[tokio::test]
+async fn nobody_can_draw_the_requests_of_others_into_their_own_workspace() {
+    let server = TestServer::owned().await;
+    let ann = server.token("ann").await;
+    let staging = server
+        .post("/api/v1/workspaces")
+        .bearer(&ann)
+        .json(&json!({ "name": "staging" }))
+        .send()
+        .await
+        .json();
+    let staging = staging["id"].as_str().unwrap().to_owned();
+    let add = async |token: &str, workspace: &str, user| {
+        server
+            .post("/api/v1/users")
+            .bearer(token)
+            .header("x-workspace", workspace)
+            .json(&user)
+            .send()
+            .await
+    };
+    let eve = server.add_user("eve", Role::Owner).await;
+    let carol = json!({ "login": "carol", "password": support::PASSWORD, "role": "publisher" });
+    let made = add(&ann, &staging, carol).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+
+    // Without a header carol's requests act in `staging`. Eve owns an earlier workspace only.
+    let again = json!({ "login": "carol", "role": "publisher" });
+    let eves = server.token("eve").await;
+    let drawn = add(&eves, "wsp_1", again.clone()).await;
+    assert_eq!(drawn.status, StatusCode::FORBIDDEN, "{}", drawn.text());
+    let carols = server.token("carol").await;
+    let me = async || {
+        let answer = server.get("/api/v1/auth/me").bearer(&carols).send().await;
+        answer.json()["workspace"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(me().await, staging);
+
+    // Who owns both may, and adding to a later workspace changes nothing for anybody.
+    let added = add(&ann, &staging, json!({ "login": "eve", "role": "viewer" })).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{eve}: {}", added.text());
+    assert_eq!(add(&ann, "wsp_1", again).await.status, StatusCode::CREATED);
+    assert_eq!(me().await, "wsp_1");
+}
+
+#[tokio::test]
 async fn the_last_owner_stays_and_others_can_be_changed_and_removed() {
     let server = TestServer::owned().await;
     let ann = server.token("ann").await;

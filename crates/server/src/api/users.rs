@@ -117,7 +117,7 @@ async fn create(
     let _people = app.gatekeeper.people_lock.lock().await;
     let view: UserView = match hash {
         Some(hash) => add_new(&app, workspace, login, hash, role).await?,
-        None => add_known(&app, workspace, &login, role).await?,
+        None => add_known(&app, &access, workspace, &login, role).await?,
     };
     let location = format!("/api/v1/users/{}", view.id);
     Ok((
@@ -167,6 +167,7 @@ async fn add_new(
 
 async fn add_known(
     app: &SharedApp,
+    access: &Access,
     workspace: WorkspaceId,
     login: &str,
     role: Role,
@@ -178,15 +179,11 @@ async fn add_known(
             "is required: there is no user with this login yet",
         )
     })?;
-    if app
-        .store()
-        .memberships(user.id)
-        .await?
-        .iter()
-        .any(|member| member.workspace == workspace)
-    {
+    let theirs = app.store().memberships(user.id).await?;
+    if theirs.iter().any(|member| member.workspace == workspace) {
         return Err(Problem::conflict("This user is a member already."));
     }
+    require_same_default(app, access, workspace, &theirs).await?;
     app.store().set_role(user.id, workspace, Some(role)).await?;
     app.gatekeeper.forget_person(user.id);
     let membership = Membership {
@@ -324,25 +321,45 @@ async fn require_other_owner(
     }
 }
 
+/// Refuses to add somebody to a workspace in which their requests would then act where they name
+/// none, unless the caller owns the one in which they act now: what they publish would go astray.
+async fn require_same_default(
+    app: &SharedApp,
+    access: &Access,
+    workspace: WorkspaceId,
+    theirs: &[Membership],
+) -> Result<(), Problem> {
+    let moved = theirs.first().filter(|first| first.workspace > workspace);
+    match moved {
+        Some(first) if !owns(app, access, first.workspace).await? => Err(Problem::forbidden(
+            "This user's requests act in a workspace that you do not own, and would act in this one instead: \
+             ask somebody who owns both to add them.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the caller owns `workspace`, be it another than the one that they act in.
+async fn owns(app: &SharedApp, access: &Access, workspace: WorkspaceId) -> Result<bool, Problem> {
+    Ok(match access.identity().subject {
+        Subject::Local => true,
+        Subject::Key { .. } => access.identity().workspace == workspace,
+        Subject::User { id, .. } => {
+            let own = app.store().memberships(id).await?;
+            own.iter()
+                .any(|member| member.workspace == workspace && member.role == Role::Owner)
+        }
+    })
+}
+
 /// Refuses to set the password of somebody who is also in workspaces of others: it would open
 /// those as well.
 async fn require_all_owned(app: &SharedApp, access: &Access, id: UserId) -> Result<(), Problem> {
-    let theirs = app.store().memberships(id).await?;
-    let owned: Vec<WorkspaceId> = match access.identity().subject {
-        Subject::Local => return Ok(()),
-        Subject::Key { .. } => vec![access.identity().workspace],
-        Subject::User { id: caller, .. } => {
-            let own = app.store().memberships(caller).await?;
-            own.into_iter()
-                .filter(|member| member.role == Role::Owner)
-                .map(|member| member.workspace)
-                .collect()
-        }
-    };
-    if theirs
-        .iter()
-        .all(|member| owned.contains(&member.workspace))
-    {
+    let mut all_owned = true;
+    for member in app.store().memberships(id).await? {
+        all_owned &= owns(app, access, member.workspace).await?;
+    }
+    if all_owned {
         Ok(())
     } else {
         Err(Problem::forbidden(
