@@ -8,7 +8,12 @@
 //!
 //! A comment `<!-- check: COMMAND -->` below a block is a command that must succeed soon after it.
 //!
+//! The receivers that a guide shows are run by [`receivers`].
+//!
 //! Links between documents and the pictures are looked up here too.
+
+#[path = "guides/receivers.rs"]
+mod receivers;
 
 use std::{
     fmt::Write as _,
@@ -144,9 +149,20 @@ fn is_installed(tool: &str) -> bool {
         .is_ok()
 }
 
-/// A server on an empty data folder. Killed when dropped.
+/// A child that is killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error here means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server on an empty data folder.
 struct Server {
-    child: Child,
+    _child: Running,
     address: String,
 }
 
@@ -168,19 +184,14 @@ impl Server {
             .as_str()
             .expect("it has an address")
             .to_owned();
-        Self { child, address }
+        Self {
+            _child: Running(child),
+            address,
+        }
     }
 
     fn port(&self) -> &str {
         self.address.rsplit(':').next().expect("it has a port")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // An error here means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
