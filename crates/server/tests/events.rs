@@ -620,3 +620,25 @@ async fn publishers_only_publish_and_workspaces_are_kept_apart() {
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{id}");
     }
 }
+
+#[tokio::test]
+async fn other_events_under_a_batchs_key_are_not_taken_for_the_first_ones() {
+    let server = TestServer::local().await;
+    let send = async |numbers: &[u32]| {
+        let event = |n: &u32| json!({ "event": "system.info", "data": { "n": n } });
+        let events: Vec<_> = numbers.iter().map(event).collect();
+        let call = server.post("/api/v1/events/batch");
+        let call = call.header("idempotency-key", "batch 17");
+        let answer = call.json(&json!({ "events": events })).send().await;
+        let duplicates: Vec<bool> = answer.json()["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|receipt| receipt["duplicate"] == true)
+            .collect();
+        (answer.status.as_u16(), duplicates)
+    };
+    assert_eq!(send(&[1, 2]).await, (202, vec![false, false]));
+    assert_eq!(send(&[1, 2]).await, (200, vec![true, true]));
+    assert_eq!(send(&[3, 2]).await, (202, vec![false, true]));
+}

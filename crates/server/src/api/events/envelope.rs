@@ -13,6 +13,7 @@ use domain::{
     json::{JsonError, Kind as JsonKind, Limits, Numbers, Reader},
     nearest,
 };
+use ring::digest::{Context, SHA256};
 
 use super::refusal::{Faults, is_fatal};
 use crate::problem::Problem;
@@ -92,16 +93,35 @@ pub fn many(body: &[u8], carried: &Carried) -> Result<Batch, Problem> {
     for (index, draft) in list.into_iter().enumerate() {
         let carried = Carried {
             hops: carried.hops,
-            // A separator that no key can contain: no event of a batch is taken for another's.
-            idempotency_key: carried
-                .idempotency_key
-                .as_ref()
-                .map(|key| format!("{key}\u{1f}{index}")),
+            idempotency_key: None,
         };
         events.extend(draft.check(carried, &|| format!("{prefix}[{index}]"), &mut faults));
     }
     faults.end()?;
+    if let Some(key) = &carried.idempotency_key {
+        for (index, event) in events.iter_mut().enumerate() {
+            event.idempotency_key = Some(key_within(key, index, event));
+        }
+    }
     Ok(Batch { events, prefix })
+}
+
+/// What one event of a batch is recognised by when the batch comes again under its key: the
+/// place, and what is published there. A batch of other events under the same key is stored
+/// rather than taken for the first. The separator stands in no key.
+fn key_within(key: &str, index: usize, event: &Publish) -> String {
+    let mut content = Context::new(&SHA256);
+    let id = event.id.as_ref().map_or("", EventId::as_str);
+    for part in [
+        event.event_type.as_str().as_bytes(),
+        id.as_bytes(),
+        &event.data,
+    ] {
+        content.update(&(part.len() as u64).to_be_bytes());
+        content.update(part);
+    }
+    let content = hex::encode(&content.finish().as_ref()[..16]);
+    format!("{key}\u{1f}{index}\u{1f}{content}")
 }
 
 struct Drafts {

@@ -146,10 +146,11 @@ pub(super) fn carried(headers: &HeaderMap) -> Result<Carried, Problem> {
             )
         })?,
     };
-    let idempotency_key = headers
-        .get(idempotency::HEADER)
-        .map(idempotency_key)
-        .transpose()?;
+    let mut keys = headers.get_all(idempotency::HEADER).iter();
+    let idempotency_key = keys.next().map(idempotency_key).transpose()?;
+    if keys.next().is_some() {
+        return Err(Problem::field("Idempotency-Key", "must be given once"));
+    }
     Ok(Carried {
         hops,
         idempotency_key,
@@ -292,5 +293,8 @@ mod tests {
         assert_eq!(key("order 17").unwrap().as_deref(), Some("order 17"));
         assert!(key("").is_err());
         assert!(key(&"x".repeat(256)).is_err());
+        let mut two = headers(idempotency::HEADER, "one");
+        two.append(idempotency::HEADER, HeaderValue::from_static("two"));
+        assert!(carried(&two).is_err());
     }
 }
