@@ -8,16 +8,25 @@ mod support;
 use axum::body::Body;
 use domain::signature::{Secret, Signer};
 use futures_util::StreamExt;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use receiver::paths;
 use serde_json::{Value, json};
 use support::{PEER, TestServer};
 
 async fn open(server: &TestServer, path: &str) -> (StatusCode, axum::body::BodyDataStream) {
-    let request = Request::get(path)
-        .header(header::HOST, "localhost:8000")
-        .body(Body::empty())
-        .unwrap();
+    open_as(server, path, None).await
+}
+
+async fn open_as(
+    server: &TestServer,
+    path: &str,
+    credentials: Option<&str>,
+) -> (StatusCode, axum::body::BodyDataStream) {
+    let mut request = Request::get(path).header(header::HOST, "localhost:8000");
+    if let Some(credentials) = credentials {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {credentials}"));
+    }
+    let request = request.body(Body::empty()).unwrap();
     let response = server.front.handle(request, PEER.into()).await;
     (response.status(), response.into_body().into_data_stream())
 }
@@ -95,4 +104,36 @@ async fn what_is_listened_for_is_checked_and_listeners_are_bounded() {
         StatusCode::OK,
         "a place that was given up is free"
     );
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_key_is_revoked() {
+    let server = TestServer::owned().await;
+    let ann = server.token("ann").await;
+    let new = json!({ "name": "terminal", "scopes": ["read"] });
+    let made = server.post("/api/v1/keys").bearer(&ann).json(&new).send();
+    let made = made.await.json();
+    let key = made["key"].as_str().unwrap();
+    for path in ["/api/v1/listen", "/api/v1/deliveries/stream"] {
+        let (status, _) = open_as(&server, path, Some(key)).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+    let (_, mut heard) = open_as(&server, "/api/v1/listen", Some(key)).await;
+    let (_, mut followed) = open_as(&server, "/api/v1/deliveries/stream", Some(key)).await;
+    let (_, mut anns) = open_as(&server, "/api/v1/listen", Some(&ann)).await;
+    next(&mut heard).await;
+    next(&mut anns).await;
+
+    let path = format!("/api/v1/keys/{}", made["id"].as_str().unwrap());
+    let revoked = server.call(Method::DELETE, &path).bearer(&ann).send().await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    tokio::time::pause();
+    // Only comments, that keep the connection, may come before the end.
+    while let Some(comment) = heard.next().await {
+        assert!(comment.unwrap().starts_with(b":"));
+    }
+    while let Some(comment) = followed.next().await {
+        assert!(comment.unwrap().starts_with(b":"));
+    }
+    assert!(anns.next().await.unwrap().unwrap().starts_with(b":"));
 }

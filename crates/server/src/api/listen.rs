@@ -10,6 +10,7 @@ use axum::{
 use delivery::listen::{Heard, Listening};
 use domain::{access::Scope, format::Format, pattern::EventPattern, webhook::PATTERNS_MAX};
 use futures_util::{Stream, StreamExt, stream};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -89,6 +90,7 @@ impl From<Heard> for HeardDelivery {
 async fn listen(
     State(app): State<SharedApp>,
     access: Access,
+    headers: HeaderMap,
     Query(query): Query<ListenQuery>,
 ) -> Result<Response, Problem> {
     let workspace = access.require(Scope::Read)?;
@@ -102,7 +104,8 @@ async fn listen(
         .pipeline
         .listen(workspace, patterns, format)
         .ok_or_else(sse::full)?;
-    Ok(sse::respond(&app, messages(listening)))
+    let listener = sse::Listener { headers, workspace };
+    Ok(sse::respond(&app, listener, messages(listening)))
 }
 
 fn patterns(text: &str) -> Result<Vec<EventPattern>, Problem> {

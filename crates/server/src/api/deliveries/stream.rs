@@ -13,6 +13,7 @@ use domain::{
     delivery::Next, event::EventType,
 };
 use futures_util::{Stream, stream};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use utoipa::{IntoParams, ToSchema};
@@ -121,6 +122,7 @@ pub(super) async fn stream(
     State(app): State<SharedApp>,
     Extension(places): Extension<Places>,
     access: Access,
+    headers: HeaderMap,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Problem> {
     let workspace = access.require(Scope::Read)?;
@@ -132,8 +134,10 @@ pub(super) async fn stream(
         webhook,
         failed: query.failed,
     };
+    let listener = sse::Listener { headers, workspace };
     Ok(sse::respond(
         &app,
+        listener,
         attempts(app.pipeline.follow(), wanted, place),
     ))
 }
