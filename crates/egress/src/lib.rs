@@ -65,9 +65,10 @@ pub struct EgressConfig {
     pub resolve_timeout: Duration,
     /// Limit for opening a connection to any of a host's addresses. Default: 5 s.
     pub connect_timeout: Duration,
-    /// Idle connections kept per scheme, host and port. Default: 64.
+    /// Idle connections kept per scheme, host and port. Default: 1,000, a webhook's highest
+    /// concurrency: a connection that is not kept is opened anew for each exchange.
     pub idle_per_host_max: usize,
-    /// Idle connections kept in all. Default: 512.
+    /// Idle connections kept in all. Default: 2,048, the pipeline's attempts in flight.
     pub idle_max: usize,
     /// How long a connection is kept idle. Default: 50 s, below the 60 s after which many
     /// load balancers close theirs.
@@ -86,8 +87,8 @@ impl Default for EgressConfig {
             extra_roots: Vec::new(),
             resolve_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
-            idle_per_host_max: 64,
-            idle_max: 512,
+            idle_per_host_max: 1_000,
+            idle_max: 2_048,
             idle_timeout: Duration::from_secs(50),
             connection_age_max: Duration::from_mins(5),
         }
