@@ -101,7 +101,7 @@ pub fn curl(document: &Value, method: &str, path: &str, operation: &Value) -> St
     push(&mut line, format_args!(" \"$SIGNPOST_URL{path}\""));
     let is_open = operation["security"].as_array().is_some();
     if !is_open {
-        line += " \\\n  -H \"Authorization: Bearer $SIGNPOST_KEY\"";
+        line += " \\\n  -H \"Authorization: Bearer $SIGNPOST_TOKEN\"";
     }
     let body = &operation["requestBody"]["content"]["application/json"];
     if body.is_object() {
@@ -139,7 +139,7 @@ mod tests {
         });
         assert_eq!(
             curl(&document, "post", "/webhooks/{id}/test", &operation),
-            "curl -X POST \"$SIGNPOST_URL/webhooks/whk_1/test\" \\\n  -H \"Authorization: Bearer $SIGNPOST_KEY\" \\\n  \
+            "curl -X POST \"$SIGNPOST_URL/webhooks/whk_1/test\" \\\n  -H \"Authorization: Bearer $SIGNPOST_TOKEN\" \\\n  \
              -H \"Content-Type: application/json\" \\\n  -d '{\n  \"name\": \"it'\\''s\",\n  \
              \"at\": \"2026-01-31T09:30:00.000Z\"\n}'"
         );
