@@ -145,17 +145,19 @@ impl Front {
         let gate = &self.app.gatekeeper;
         // Behind a proxy of the same machine all callers have its address.
         let tries = headers.contains_key(header::AUTHORIZATION) && !from.is_loopback();
-        let address = Address::from(from);
-        if tries && gate.failures.is_empty(&address, now) {
-            let problem = Problem::new(
-                Kind::RateLimited,
-                "Too many wrong credentials from your address.",
-            );
-            return Err(problem.retry_after(std::time::Duration::from_secs(1)));
-        }
         let identity = gate.authenticate(headers, self.app.store(), now).await;
+        // Good credentials pass from wherever: many share an address (a proxy's, an office's), and
+        // one client with an expired token must not shut out the others. Keys and tokens are too
+        // long to be guessed at any rate.
         if tries && matches!(&identity, Err(problem) if problem.kind() == Kind::Unauthenticated) {
-            gate.failures.take(address, now);
+            let verdict = gate.failures.take(Address::from(from), now);
+            if !verdict.allowed {
+                let problem = Problem::new(
+                    Kind::RateLimited,
+                    "Too many wrong credentials from your address.",
+                );
+                return Err(problem.retry_after(verdict.wait));
+            }
         }
         Ok(identity.map(Arc::new))
     }

@@ -112,14 +112,6 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
         }
     }
 
-    /// Whether the bucket of `key` is empty; takes nothing.
-    pub fn is_empty(&self, key: &K, now: Timestamp) -> bool {
-        self.by_key
-            .lock()
-            .get(key)
-            .is_some_and(|bucket| self.level(*bucket, now) < 1.0)
-    }
-
     fn level(&self, bucket: Bucket, now: Timestamp) -> f64 {
         let filled = now.since(bucket.at).as_secs_f64() * self.per_s;
         (bucket.level + filled).min(self.burst)
@@ -197,7 +189,6 @@ mod tests {
         let refused = buckets.take(1, T0);
         assert!(!refused.allowed);
         assert_eq!(refused.wait, Duration::from_secs(2));
-        assert!(buckets.is_empty(&1, T0));
         assert!(buckets.take(2, T0).allowed, "each key has its own");
         assert!(buckets.take(1, T0 + Duration::from_secs(2)).allowed);
         assert!(!buckets.take(1, T0 + Duration::from_secs(2)).allowed);
