@@ -59,6 +59,11 @@ impl DataDir {
         self.path().join(DATABASE_FILE).exists()
     }
 
+    /// The text of the key that seals secrets, where one was given.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     fn config(&self) -> ServerConfig {
         ServerConfig {
             data_dir: self.path().to_owned(),

@@ -178,6 +178,12 @@ pub fn show(value: &Value, path: &str) -> String {
     }
 }
 
+/// A count and what is counted, in the number that it asks for.
+pub fn counted(count: &str, one: &str, many: &str) -> String {
+    let noun = if count == "1" { one } else { many };
+    format!("{count} {noun}")
+}
+
 /// The text at `path`, if it is text.
 pub fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
     value.pointer(&format!("/{path}")).and_then(Value::as_str)
@@ -209,6 +215,20 @@ mod tests {
         assert_eq!(show(&value, "list"), "p, q");
         assert_eq!(show(&value, "none"), "–");
         assert_eq!(show(&value, "missing"), "–");
+    }
+
+    #[test]
+    fn one_thing_is_counted_in_the_singular() {
+        let told = ["0", "1", "2", "11"].map(|count| counted(count, "delivery", "deliveries"));
+        assert_eq!(
+            told,
+            [
+                "0 deliveries",
+                "1 delivery",
+                "2 deliveries",
+                "11 deliveries"
+            ]
+        );
     }
 
     #[test]

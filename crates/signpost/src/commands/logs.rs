@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{attempt_log::outcome, connection::Connection, deliveries::took};
 use crate::{
     client::{Client, Followed},
-    output::{BAD, DIM, Out, show, styled, text},
+    output::{BAD, DIM, Out, counted, show, styled, text},
 };
 
 /// Print the latest deliveries, and follow attempts as they happen
@@ -83,8 +83,8 @@ pub async fn run(args: LogsArgs, out: Out) -> Result<ExitCode> {
                     "lagged" => out.note(styled(
                         BAD,
                         format_args!(
-                            "{} attempts were missed: they came too fast",
-                            show(&told, "count")
+                            "{} missed: they came too fast",
+                            counted(&show(&told, "count"), "attempt was", "attempts were")
                         ),
                     )),
                     _ => {}
@@ -174,7 +174,7 @@ fn delivery_line(delivery: &Value) -> String {
         show(delivery, "webhookId"),
         styled(
             DIM,
-            format_args!("{} attempts", show(delivery, "attemptCount"))
+            counted(&show(delivery, "attemptCount"), "attempt", "attempts")
         ),
     )
 }

@@ -12,7 +12,7 @@ use super::{connection::Connection, events::path_part};
 use crate::{
     client::Client,
     edge,
-    output::{BAD, DIM, GOOD, Out, show, styled, text},
+    output::{BAD, DIM, GOOD, Out, counted, show, styled, text},
     when::When,
 };
 
@@ -129,10 +129,10 @@ fn print(job: &Value, waited: bool, out: Out) -> Result<()> {
             styled(BAD, "✗")
         )),
         Some("completed") => out.line(format_args!(
-            "{} {id}: {} deliveries made of {} candidates",
+            "{} {id}: {} made of {}",
             styled(GOOD, "✓"),
-            show(job, "created"),
-            show(job, "examined")
+            counted(&show(job, "created"), "delivery", "deliveries"),
+            counted(&show(job, "examined"), "candidate", "candidates")
         )),
         _ => {
             out.line(format_args!("{} {id} is under way", styled(GOOD, "✓")))?;

@@ -2,7 +2,10 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
-use domain::Timestamp;
+use domain::{
+    Timestamp,
+    seal::{KEY_BYTES, SealingKey},
+};
 use egress::{Resolve as _, SystemResolver};
 use serde_json::Value;
 use server::lifecycle::{FINGERPRINT_FILE, KEY_FILE};
@@ -12,7 +15,7 @@ use crate::{
     client::Client,
     edge,
     local::{self, DataDir, IfMissing},
-    output::show,
+    output::{counted, show},
 };
 
 /// Less free space than this is too little to go on.
@@ -84,7 +87,10 @@ pub fn folder(data_dir: &DataDir) -> Vec<Check> {
             advice,
         )
     };
-    vec![folder, key_file(path, data_dir.has_database())]
+    vec![
+        folder,
+        key_file(path, data_dir.has_database(), data_dir.key()),
+    ]
 }
 
 /// Whether only the owner may read, write or enter.
@@ -93,10 +99,24 @@ const fn is_private(mode: u32) -> bool {
     mode & 0o077 == 0
 }
 
-fn key_file(folder: &Path, has_database: bool) -> Check {
+/// The key: `given` in the environment, which counts before the file, else in the file.
+fn key_file(folder: &Path, has_database: bool, given: Option<&str>) -> Check {
     let path = folder.join(KEY_FILE);
+    if let Some(error) = given.and_then(damage) {
+        let advice = "set it to the text of a key file, or to 64 hexadecimal digits; where the data folder has its own key, unset it";
+        return fail(
+            "key file",
+            format!("the sealing key in SIGNPOST_KEY is damaged: {error}"),
+            advice,
+        );
+    }
     let Ok(facts) = fs::metadata(&path) else {
-        return if has_database && folder.join(FINGERPRINT_FILE).exists() {
+        return if given.is_some() {
+            ok(
+                "key file",
+                "the key is in SIGNPOST_KEY; keep a copy of it elsewhere",
+            )
+        } else if has_database && folder.join(FINGERPRINT_FILE).exists() {
             let advice = "restore it from a backup, or keep it in SIGNPOST_KEY: without it no secret can be opened";
             warn("key file", format!("{} is missing", path.display()), advice)
         } else {
@@ -123,6 +143,16 @@ fn key_file(folder: &Path, has_database: bool) -> Check {
             advice,
         )
     }
+}
+
+/// What is wrong with a key's text. The server takes the same two forms.
+fn damage(text: &str) -> Option<String> {
+    let mut bytes = [0; KEY_BYTES];
+    if hex::decode_to_slice(text.trim(), &mut bytes).is_ok() {
+        return None;
+    }
+    let parsed = SealingKey::parse(text);
+    parsed.err().map(|error| error.to_string())
 }
 
 /// The database and the disk it lies on. Where a server runs it holds the lock, and is asked
@@ -160,12 +190,16 @@ pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
         }
     };
     let found = format!(
-        "{} {}, schema version {}, {}, {} deliveries wait",
+        "{} {}, schema version {}, {}, {}",
         facts.kind,
         facts.version,
         facts.schema_version,
         bytes(facts.size_bytes),
-        depth.pending
+        counted(
+            &depth.pending.to_string(),
+            "delivery waits",
+            "deliveries wait"
+        )
     );
     vec![ok("database", found), disk(facts.free_bytes)]
 }
@@ -291,7 +325,10 @@ pub async fn dns(name: &str) -> Check {
     match resolved {
         Ok(Ok(addresses)) if !addresses.is_empty() => ok(
             "DNS",
-            format!("{name} resolves to {} addresses", addresses.len()),
+            format!(
+                "{name} resolves to {}",
+                counted(&addresses.len().to_string(), "address", "addresses")
+            ),
         ),
         Ok(Ok(_)) => warn("DNS", format!("{name} has no address"), advice),
         Ok(Err(error)) => warn("DNS", format!("{name}: {error}"), advice),
@@ -342,9 +379,26 @@ mod tests {
         let path = folder.path().join(KEY_FILE);
         fs::write(&path, "x").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(key_file(folder.path(), true).verdict, Verdict::Fail);
+        assert_eq!(key_file(folder.path(), true, None).verdict, Verdict::Fail);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(key_file(folder.path(), true).verdict, Verdict::Ok);
+        assert_eq!(key_file(folder.path(), true, None).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_key_in_the_environment_stands_for_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FINGERPRINT_FILE), "x").unwrap();
+        let base64 = SealingKey::new([7; KEY_BYTES]).to_text();
+        let hexadecimal = "0f".repeat(KEY_BYTES);
+        let judged = |given| key_file(folder.path(), true, given);
+        assert_eq!(judged(None).verdict, Verdict::Warn);
+        assert_eq!(judged(Some(&base64)).verdict, Verdict::Ok);
+        assert_eq!(judged(Some(&hexadecimal)).verdict, Verdict::Ok);
+        for text in ["", "banana", "AAAA"] {
+            let check = judged(Some(text));
+            assert_eq!(check.verdict, Verdict::Fail, "{text}");
+            assert!(check.found.contains("damaged"), "{}", check.found);
+        }
     }
 
     #[test]
