@@ -149,6 +149,9 @@ fn object(argument: &str) -> Result<Map<String, Value>> {
     }
 }
 
+/// The schedules that have a name.
+const PRESETS: [&str; 2] = ["default", "agent-factory"];
+
 /// Spans, a preset's name, or JSON; the server checks what they say.
 fn schedule(argument: &str) -> Result<Value> {
     if argument.starts_with(['{', '[', '@', '"']) || argument == "-" {
@@ -161,12 +164,12 @@ fn schedule(argument: &str) -> Result<Value> {
     if spans.iter().all(|text| when::span(text).is_ok()) {
         return Ok(json!({ "delays": spans }));
     }
-    if spans.len() == 1 {
+    if PRESETS.contains(&argument) {
         return Ok(argument.into());
     }
     Err(Problem::misuse(format!("`{argument}` is no schedule"))
         .at("--schedule")
-        .advice("write the delays before each retry as 5s,5m,2h, or `none`, or a preset's name")
+        .advice("name a preset (default, agent-factory), or write the delays before each retry: spans such as 5s,5m,2h, or none")
         .into())
 }
 
@@ -246,6 +249,22 @@ mod tests {
             document(&["--schedule", r#"{"within":"1h"}"#]),
             json!({"schedule": {"within": "1h"}})
         );
+    }
+
+    #[test]
+    fn a_refused_schedule_names_the_forms_that_are_taken() {
+        for text in ["banana", "5s,banana", ""] {
+            let error = schedule(text).unwrap_err();
+            let told = crate::problem::render(&error).unwrap();
+            for form in ["default", "agent-factory", "5s,5m,2h", "none"] {
+                assert!(told.contains(form), "{told}");
+            }
+        }
+        for preset in PRESETS {
+            let read: Result<domain::schedule::RetrySchedule, _> =
+                serde_json::from_value(schedule(preset).unwrap());
+            assert!(read.is_ok(), "{preset}");
+        }
     }
 
     #[test]
