@@ -7,7 +7,13 @@
 mod receiver;
 mod story;
 
-use std::{net::TcpListener, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::OsStr,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -19,6 +25,7 @@ use self::{receiver::Receiver, story::Story};
 use super::{
     connection::Connection,
     serve::{self, Stop},
+    sign::quoted,
 };
 use crate::{
     cli,
@@ -176,6 +183,21 @@ fn introduce(url: &str, folder: &Folder, is_other: bool, out: Out) -> Result<()>
     ))
 }
 
+/// How this program is called in a shell: `signpost` where that finds one, else as it was started.
+fn own_call(arg0: Option<&OsStr>, path: Option<&OsStr>) -> String {
+    let folders = path.map(env::split_paths);
+    let is_found = folders.is_some_and(|mut folders| {
+        folders.any(|folder| folder.is_absolute() && folder.join("signpost").is_file())
+    });
+    match arg0 {
+        Some(arg0) if !is_found && !arg0.is_empty() => {
+            let arg0 = Path::new(arg0).to_string_lossy();
+            quoted(&arg0)
+        }
+        _ => "signpost".to_owned(),
+    }
+}
+
 fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
     let server = if url.ends_with(":8000") {
         String::new()
@@ -186,11 +208,15 @@ fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
         "\nThe server is still up at {}, and so is the receiver. In another terminal, try:",
         styled(BOLD, url)
     ))?;
+    let own = own_call(
+        env::args_os().next().as_deref(),
+        env::var_os("PATH").as_deref(),
+    );
     for line in [
-        format!("signpost events send workflow.completed -d '{{\"workflowId\":\"w2\"}}'{server}"),
-        format!("signpost logs --follow{server}"),
-        format!("signpost listen --events 'agent.*'{server}"),
-        format!("signpost webhooks create {receiver} --events 'agent.*'{server}"),
+        format!("{own} events send workflow.completed -d '{{\"workflowId\":\"w2\"}}'{server}"),
+        format!("{own} logs --follow{server}"),
+        format!("{own} listen --events 'agent.*'{server}"),
+        format!("{own} webhooks create {receiver} --events 'agent.*'{server}"),
     ] {
         out.line(format_args!("  {line}"))?;
     }
@@ -198,4 +224,24 @@ fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
         "or open {}. Ctrl-C ends the demo.",
         styled(BOLD, format_args!("{url}/api/docs"))
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_call_the_program_as_it_can_be_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let arg0 = OsStr::new("./target/release/signpost");
+        let path = Some(folder.path().as_os_str());
+        assert_eq!(own_call(Some(arg0), path), "./target/release/signpost");
+        assert_eq!(
+            own_call(Some(OsStr::new("./my builds/x")), path),
+            "'./my builds/x'"
+        );
+        assert_eq!(own_call(None, path), "signpost");
+        std::fs::write(folder.path().join("signpost"), "").unwrap();
+        assert_eq!(own_call(Some(arg0), path), "signpost");
+    }
 }
