@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{
-    ArgAction, Args, Command as Clap, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    builder::FalseyValueParser,
+    ArgAction, ArgMatches, Args, Command as Clap, CommandFactory as _, FromArgMatches as _, Parser,
+    Subcommand, builder::FalseyValueParser, parser::ValueSource,
 };
 
 use crate::{
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
     }
     let parsed = command(name)
         .try_get_matches_from(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+        .and_then(|matches| read(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
@@ -123,6 +123,30 @@ pub fn main() -> ExitCode {
             problem::exit_code(&error)
         }
     }
+}
+
+/// The flags and command that clap found. A data folder named on the command line counts more
+/// than a server that only the environment names.
+fn read(matches: &ArgMatches) -> clap::error::Result<Cli> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    let Some((_, flags)) = matches.subcommand() else {
+        return Ok(cli);
+    };
+    let connection = match &mut cli.command {
+        Command::Users(args) => &mut args.connection,
+        Command::Token(args) => &mut args.connection,
+        _ => return Ok(cli),
+    };
+    let sources = ["data_dir", "server"].map(|flag| flags.value_source(flag));
+    if sources
+        == [
+            Some(ValueSource::CommandLine),
+            Some(ValueSource::EnvVariable),
+        ]
+    {
+        connection.server = None;
+    }
+    Ok(cli)
 }
 
 fn report(error: &anyhow::Error, out: Out) {

@@ -39,12 +39,6 @@ const OWN_RECEIVER: &str = "receiver.py";
 /// has not set it.
 const PRELUDE: &str = r#"set -euo pipefail
 trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
-signpost() {
-    case " $* " in
-        *" --data-dir "*) env -u SIGNPOST_URL signpost "$@" ;;
-        *) command signpost "$@" ;;
-    esac
-}
 check() {
     for _ in {1..200}; do
         if (eval "$1") >/dev/null 2>&1; then return; fi

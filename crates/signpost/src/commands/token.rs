@@ -27,7 +27,7 @@ Examples:
 For programs that run for long, an API key is better: signpost keys create NAME")]
 pub struct TokenArgs {
     #[command(flatten)]
-    connection: Connection,
+    pub connection: Connection,
     #[command(flatten)]
     data_dir: DataDir,
 

@@ -36,7 +36,7 @@ With --server (or where one answers on this machine) the server is asked; with -
 none answers, the data folder is changed itself.")]
 pub struct UsersArgs {
     #[command(flatten)]
-    connection: Connection,
+    pub connection: Connection,
     #[command(flatten)]
     data_dir: DataDir,
     #[command(subcommand)]
