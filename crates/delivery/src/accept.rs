@@ -272,7 +272,7 @@ impl Shared {
             if delivery.held {
                 let ready = fresh(delivery.id, created_at, &loaded, self.store.lease());
                 let too_late = lane.push_reserved(ready, self.now());
-                self.give_back(lane, too_late.into_iter().collect());
+                self.give_back(lane, too_late.as_slice());
             } else {
                 lane.leave_on_disk();
             }

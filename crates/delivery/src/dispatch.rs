@@ -225,7 +225,7 @@ impl Shared {
             .collect::<Vec<_>>();
         self.ready.fetch_add(ready.len(), Ordering::Relaxed);
         let too_late = lane.loaded(&load, ready, exhausted, now);
-        self.give_back(lane, too_late);
+        self.give_back(lane, &too_late);
         if exhausted {
             match self.store.next_due(lane.workspace, lane.webhook).await {
                 Ok(Some(at)) => self.set_alarm(lane, at),
@@ -238,7 +238,7 @@ impl Shared {
     }
 
     /// Gives up what a lane held in memory; the disk has it again.
-    pub(crate) fn give_back(self: &Arc<Self>, lane: &Arc<Lane>, ready: Vec<Ready>) {
+    pub(crate) fn give_back(self: &Arc<Self>, lane: &Arc<Lane>, ready: &[Ready]) {
         if ready.is_empty() {
             return;
         }
@@ -313,7 +313,7 @@ impl Shared {
         }
         for lane in self.subscriptions.lanes() {
             let ready = lane.take_ready();
-            self.give_back(&lane, ready);
+            self.give_back(&lane, &ready);
         }
         let _ = tokio::time::timeout(patience, self.quiet_loads()).await;
         let _ = self.stop.send(true);

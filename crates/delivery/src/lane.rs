@@ -397,6 +397,10 @@ impl Lane {
 
 /// What [`Lane::record`] found.
 pub(crate) struct Recorded {
+    #[expect(
+        clippy::option_option,
+        reason = "left, cleared or set: as the store's transition says it"
+    )]
     pub mark: Option<Option<Timestamp>>,
     pub failing_since: Option<Timestamp>,
     pub given_back: Vec<Ready>,

@@ -37,11 +37,11 @@ impl Shared {
         let success = sent.outcome.is_success();
         let next = self.verdict(endpoint, &ready, &sent.outcome, now);
         let recorded = lane.record(sent.outcome, now, self.jitter(&sent.outcome));
-        self.give_back(lane, recorded.given_back);
+        self.give_back(lane, &recorded.given_back);
         if let Next::RetryAt(at) = next
             && endpoint.webhook.config.ordered
         {
-            self.give_back(lane, lane.hold_until(at));
+            self.give_back(lane, &lane.hold_until(at));
         }
         let gone = sent.outcome.is_gone();
         let finish = FinishAttempt {
@@ -55,7 +55,7 @@ impl Shared {
         };
         if self.finish(finish).await {
             self.count(&ready, &sent, next, now);
-            self.tell(lane, &ready, sent, next);
+            self.tell(lane, &ready, &sent, next);
         }
         if let Next::RetryAt(at) = next {
             self.set_alarm(lane, at);
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    fn tell(&self, lane: &Lane, ready: &Ready, sent: Sent, next: Next) {
+    fn tell(&self, lane: &Lane, ready: &Ready, sent: &Sent, next: Next) {
         if self.notices.receiver_count() == 0 {
             return;
         }
@@ -246,13 +246,13 @@ impl Shared {
             Ok(Some(webhook)) => {
                 let lane = self.put_webhook(webhook);
                 if self.subscriptions.endpoint(workspace, id).is_none() {
-                    self.give_back(&lane, lane.take_ready());
+                    self.give_back(&lane, &lane.take_ready());
                 }
                 self.kick(&lane);
             }
             Ok(None) => {
                 if let Some(lane) = self.remove_webhook(workspace, id) {
-                    self.give_back(&lane, lane.take_ready());
+                    self.give_back(&lane, &lane.take_ready());
                 }
             }
             Err(error) => tracing::error!(webhook = %id, %error, "failed to read a webhook again"),

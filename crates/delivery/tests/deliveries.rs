@@ -1,5 +1,7 @@
 //! An event's way to its webhooks: delivered, retried on schedule, given up, resumed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Webhooks beside each other: order, caps, rates, breakers, and that none holds up another.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Sending again: one delivery, one event, a range, everything that failed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::time::Duration;
@@ -66,9 +68,9 @@ async fn a_retry_by_hand_passes_an_open_breaker_and_goes_first() {
     let last = rig.deliveries(webhook.id).await.pop().unwrap().delivery;
     rig.pipeline.retry(WS, last.id).await.unwrap();
     rig.idle().await;
-    let received = receiver.received();
-    assert_eq!(received.len(), 11);
-    assert!(String::from_utf8_lossy(&received[10].body).contains("\"n\":19"));
+    let requests = receiver.received();
+    assert_eq!(requests.len(), 11);
+    assert!(String::from_utf8_lossy(&requests[10].body).contains("\"n\":19"));
 }
 
 #[tokio::test]
