@@ -1,5 +1,6 @@
 //! Listening: a developer's terminal sees events as a webhook would get them, signed, without a
-//! URL of its own. Nothing is stored for it, and a listener that is too slow loses the oldest.
+//! URL of its own. Nothing is stored for it, and one that is too slow misses what does not fit
+//! its backlog.
 
 use std::sync::{
     Arc,
@@ -20,11 +21,13 @@ use crate::{Pipeline, Shared};
 
 /// How many deliveries wait for a slow listener.
 const BACKLOG: usize = 256;
+/// How many bytes of bodies wait for a slow listener.
+const BACKLOG_BYTES: usize = 4 << 20;
 /// How many may listen at once.
 const LISTENERS_MAX: usize = 64;
 
 /// One delivery as a listener gets it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Heard {
     /// The event's id.
     pub id: String,
@@ -34,6 +37,36 @@ pub struct Heard {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+    /// Counts the body as waiting until this is dropped.
+    _waiting: Waiting,
+}
+
+/// Bytes that wait for one listener.
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl Waiting {
+    /// Counts `bytes` in; `None` if they do not fit beside what waits already. Where nothing
+    /// waits, a body of any length fits.
+    fn count(bytes: usize, total: &Arc<AtomicUsize>) -> Option<Self> {
+        let fits = |waiting: usize| waiting == 0 || waiting + bytes <= BACKLOG_BYTES;
+        total
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
+                fits(waiting).then_some(waiting + bytes)
+            })
+            .ok()?;
+        let total = Arc::clone(total);
+        Some(Self { bytes, total })
+    }
 }
 
 /// A place among the listeners, until it is dropped.
@@ -66,6 +99,7 @@ struct Listener {
     patterns: Vec<EventPattern>,
     format: Format,
     signer: Signer,
+    waiting: Arc<AtomicUsize>,
     to: mpsc::Sender<Heard>,
 }
 
@@ -87,16 +121,16 @@ impl Listeners {
                     .patterns
                     .iter()
                     .any(|pattern| pattern.matches(&event.event_type));
-            if wanted {
-                let _ = listener
-                    .to
-                    .try_send(heard(listener, event, shared.now().unix_s()));
+            if wanted && let Some(heard) = heard(listener, event, shared.now().unix_s()) {
+                let _ = listener.to.try_send(heard);
             }
         }
     }
 }
 
-fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Heard {
+/// The event as the listener gets it; `None` if what waits for it is too much already.
+fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Option<Heard> {
+    let waiting = Waiting::count(event.data.len(), &listener.waiting)?;
     let body = format::render(listener.format, event);
     let mut headers = vec![
         (
@@ -116,12 +150,13 @@ fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Heard {
     webhook_headers(&outgoing, |name, value| {
         headers.push((name.to_owned(), value.to_owned()));
     });
-    Heard {
+    Some(Heard {
         id: event.id.to_string(),
         event: event.event_type.to_string(),
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
-    }
+        _waiting: waiting,
+    })
 }
 
 impl Pipeline {
@@ -149,6 +184,7 @@ impl Pipeline {
             patterns,
             format,
             signer,
+            waiting: Arc::default(),
             to,
         });
         shared.listeners.count.store(all.len(), Ordering::Release);

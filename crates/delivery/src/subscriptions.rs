@@ -27,23 +27,35 @@ struct Entry {
     by_pattern: Arc<FxHashMap<Box<str>, Vec<Arc<Endpoint>>>>,
     /// Every webhook's lane, inactive ones included.
     lanes: FxHashMap<WebhookId, Arc<Lane>>,
+    /// Which version of each webhook was taken up: two changes may be read in any order.
+    changed_at: FxHashMap<WebhookId, Timestamp>,
     /// Active webhooks.
     endpoints: FxHashMap<WebhookId, Arc<Endpoint>>,
     types: FxHashMap<Box<str>, Arc<KnownType>>,
 }
 
 impl Entry {
-    fn rebuild(&mut self) {
-        let mut by_pattern: FxHashMap<Box<str>, Vec<Arc<Endpoint>>> = FxHashMap::default();
-        for endpoint in self.endpoints.values() {
-            for pattern in &endpoint.webhook.config.events {
-                let same = by_pattern.entry(pattern.to_string().into()).or_default();
-                if !same.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
-                    same.push(Arc::clone(endpoint));
+    /// Puts an active webhook under each of its patterns.
+    fn link(&mut self, endpoint: &Arc<Endpoint>) {
+        let by_pattern = Arc::make_mut(&mut self.by_pattern);
+        for pattern in &endpoint.webhook.config.events {
+            let same = by_pattern.entry(pattern.to_string().into()).or_default();
+            same.push(Arc::clone(endpoint));
+        }
+    }
+
+    /// Takes a webhook from under its patterns.
+    fn unlink(&mut self, endpoint: &Arc<Endpoint>) {
+        let by_pattern = Arc::make_mut(&mut self.by_pattern);
+        for pattern in &endpoint.webhook.config.events {
+            let pattern: Box<str> = pattern.to_string().into();
+            if let Some(same) = by_pattern.get_mut(&pattern) {
+                same.retain(|other| !Arc::ptr_eq(other, endpoint));
+                if same.is_empty() {
+                    by_pattern.remove(&pattern);
                 }
             }
         }
-        self.by_pattern = Arc::new(by_pattern);
     }
 }
 
@@ -58,14 +70,14 @@ impl Subscriptions {
             Some(entry) if !entry.by_pattern.is_empty() => Arc::clone(&entry.by_pattern),
             _ => return Vec::new(),
         };
-        let mut found: Vec<Arc<Endpoint>> = Vec::new();
-        for pattern in patterns_of(event_type.as_str()) {
-            for endpoint in by_pattern.get(&*pattern).into_iter().flatten() {
-                if !found.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
-                    found.push(Arc::clone(endpoint));
-                }
-            }
-        }
+        let mut found: Vec<Arc<Endpoint>> = patterns_of(event_type.as_str())
+            .filter_map(|pattern| by_pattern.get(&*pattern))
+            .flatten()
+            .cloned()
+            .collect();
+        // More than one of a webhook's patterns may match.
+        found.sort_unstable_by_key(|endpoint| endpoint.webhook.id);
+        found.dedup_by_key(|endpoint| endpoint.webhook.id);
         found
     }
 
@@ -154,7 +166,6 @@ impl Shared {
             let entry = inner.entry(webhook.workspace).or_default();
             self.insert(entry, webhook, now);
         }
-        inner.values_mut().for_each(Entry::rebuild);
         Ok(())
     }
 
@@ -163,9 +174,7 @@ impl Shared {
         let now = self.now();
         let mut inner = self.subscriptions.inner.write();
         let entry = inner.entry(webhook.workspace).or_default();
-        let lane = self.insert(entry, webhook, now);
-        entry.rebuild();
-        lane
+        self.insert(entry, webhook, now)
     }
 
     /// Drops a webhook that was removed; answers its lane, which starts nothing any more.
@@ -176,9 +185,11 @@ impl Shared {
     ) -> Option<Arc<Lane>> {
         let mut inner = self.subscriptions.inner.write();
         let entry = inner.get_mut(&workspace)?;
-        entry.endpoints.remove(&webhook);
+        if let Some(endpoint) = entry.endpoints.remove(&webhook) {
+            entry.unlink(&endpoint);
+        }
+        entry.changed_at.remove(&webhook);
         let lane = entry.lanes.remove(&webhook);
-        entry.rebuild();
         drop(inner);
         if let Some(lane) = &lane {
             lane.set_endpoint(None);
@@ -188,22 +199,33 @@ impl Shared {
 
     fn insert(&self, entry: &mut Entry, webhook: Webhook, now: Timestamp) -> Arc<Lane> {
         let id = webhook.id;
-        let before = entry.lanes.get(&id).cloned();
-        let lane = before
+        let known = entry.lanes.get(&id).cloned();
+        let changed_at = entry.changed_at.insert(id, webhook.updated_at);
+        if let (Some(lane), Some(newer)) = (&known, changed_at)
+            && newer > webhook.updated_at
+        {
+            entry.changed_at.insert(id, newer);
+            return Arc::clone(lane);
+        }
+        let lane = known
             .clone()
             .unwrap_or_else(|| Arc::new(Lane::new(&webhook)));
         entry.lanes.insert(id, Arc::clone(&lane));
+        let before = entry.endpoints.remove(&id);
+        if let Some(endpoint) = &before {
+            entry.unlink(endpoint);
+        }
         if webhook.is_active() {
             // What came while it was inactive lies on disk.
-            if before.is_some() && !entry.endpoints.contains_key(&id) {
+            if known.is_some() && before.is_none() {
                 lane.leave_on_disk();
             }
             let endpoint = Arc::new(Endpoint::new(webhook, Arc::clone(&lane), self, now));
             lane.set_endpoint(Some(Arc::clone(&endpoint)));
+            entry.link(&endpoint);
             entry.endpoints.insert(id, endpoint);
         } else {
             lane.set_endpoint(None);
-            entry.endpoints.remove(&id);
         }
         lane
     }

@@ -140,10 +140,7 @@ pub(crate) fn known(record: CustomEventType) -> Result<KnownType, TypeError> {
         if let Some(violation) = schema.validate(&value).first() {
             return Err(TypeError::Invalid {
                 path: "example",
-                message: format!(
-                    "does not fit the schema: at `{}`: {}",
-                    violation.path, violation.message
-                ),
+                message: format!("does not fit the schema: {violation}"),
             });
         }
     }

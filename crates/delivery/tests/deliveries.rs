@@ -32,9 +32,9 @@ async fn an_event_arrives_once_signed_and_is_logged() {
     assert_eq!(receipt.deliveries, 1);
     rig.idle().await;
 
-    let received = receiver.received();
-    assert_eq!(received.len(), 1);
-    let body = std::str::from_utf8(&received[0].body).unwrap();
+    let requests = receiver.received();
+    assert_eq!(requests.len(), 1);
+    let body = std::str::from_utf8(&requests[0].body).unwrap();
     assert_eq!(
         body,
         format!(
@@ -44,9 +44,9 @@ async fn an_event_arrives_once_signed_and_is_logged() {
     );
     let secret = rig.pipeline.reveal_secret(&webhook).unwrap().unwrap();
     let headers = StandardHeaders {
-        id: received[0].header("webhook-id"),
-        timestamp: received[0].header("webhook-timestamp"),
-        signature: received[0].header("webhook-signature"),
+        id: requests[0].header("webhook-id"),
+        timestamp: requests[0].header("webhook-timestamp"),
+        signature: requests[0].header("webhook-signature"),
     };
     let now = domain::time::Clock::now(&*rig.clock).unix_s();
     verify_standard(

@@ -109,7 +109,7 @@ async fn no_more_attempts_run_at_once_than_the_webhook_allows() {
     .await;
     let webhook = rig
         .webhook(&receiver.url(), &["*"], |input| {
-            input.concurrency = Some(Some(3))
+            input.concurrency = Some(Some(3));
         })
         .await;
     for number in 0..40 {
@@ -132,7 +132,7 @@ async fn a_rate_limit_spreads_attempts_over_time() {
     let rig = Rig::new().await;
     let receiver = Receiver::ok().await;
     rig.webhook(&receiver.url(), &["*"], |input| {
-        input.rate_per_s = Some(Some(2.0))
+        input.rate_per_s = Some(Some(2.0));
     })
     .await;
     for number in 0..6 {

@@ -56,7 +56,7 @@ async fn a_retry_by_hand_passes_an_open_breaker_and_goes_first() {
         Receiver::start(|_, number| Answer::status(if number < 10 { 500 } else { 200 })).await;
     let webhook = rig
         .webhook(&receiver.url(), &["*"], |input| {
-            input.concurrency = Some(Some(1))
+            input.concurrency = Some(Some(1));
         })
         .await;
     for number in 0..20 {

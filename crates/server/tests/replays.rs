@@ -26,6 +26,7 @@ async fn with_a_dead_delivery() -> (TestServer, Receiver, String) {
     server
         .publish(&json!({ "event": "agent.created", "id": "other" }))
         .await;
+    server.idle().await;
     assert_eq!(receiver.received().len(), 2);
     let path = format!(
         "/api/v1/webhooks/{}/replay",

@@ -162,7 +162,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// Switches an active webhook off and stores the event that says so, atomically; `false` if
-    /// it is not active any more.
+    /// it is not active any more. `updated_at` moves, so a change based on what was before fails.
     async fn disable_webhook(
         &self,
         workspace: WorkspaceId,

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery::{
@@ -53,7 +53,7 @@ impl Rig {
         seed: u64,
     ) -> Self {
         let pipeline = Pipeline::load(
-            open_store(folder.path().join("signpost.db")),
+            open_store(&folder.path().join("signpost.db")),
             Egress::new(EgressConfig {
                 policy: AddressPolicy::public_only().allow_loopback(true),
                 ..EgressConfig::default()
@@ -175,8 +175,8 @@ impl Rig {
     }
 }
 
-fn open_store(path: PathBuf) -> SharedStore {
-    Arc::new(SqliteStore::open(&path, SqliteOptions::new(Timestamp::from_ms(0))).unwrap())
+fn open_store(path: &Path) -> SharedStore {
+    Arc::new(SqliteStore::open(path, SqliteOptions::new(Timestamp::from_ms(0))).unwrap())
 }
 
 pub fn publish(event: &str, data: &str) -> Publish {
@@ -190,5 +190,5 @@ pub fn publish(event: &str, data: &str) -> Publish {
     }
 }
 
-pub const MINUTE: Duration = Duration::from_secs(60);
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const HOUR: Duration = Duration::from_hours(1);

@@ -57,6 +57,15 @@ pub struct SchemaViolation {
     pub message: String,
 }
 
+impl std::fmt::Display for SchemaViolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "at {}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
 /// Checks and prepares a schema.
 ///
 /// # Errors

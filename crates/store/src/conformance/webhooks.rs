@@ -209,8 +209,19 @@ pub async fn only_an_active_webhook_is_disabled(backend: &impl Backend) {
             at: test.now()
         }
     );
-    // No person changed it.
-    assert_eq!(stored.updated_at, webhook.updated_at);
+    // A change that was read before must not undo it unseen.
+    assert!(stored.updated_at > webhook.updated_at);
+    let stale = Webhook {
+        updated_at: test.now(),
+        ..webhook.clone()
+    };
+    assert!(
+        !test
+            .store
+            .update_webhook(stale, webhook.updated_at)
+            .await
+            .unwrap()
+    );
     let told = test.event(HOME);
     let unknown = test.webhook_id();
     assert!(

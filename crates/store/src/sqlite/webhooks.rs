@@ -164,7 +164,9 @@ pub(super) fn disable(
     event: &NewEvent,
 ) -> Result<bool, StoreError> {
     let mut disable = batch.conn.prepare_cached(
-        "UPDATE webhooks SET state = 2, disabled_reason = ?3, disabled_ms = ?4
+        // `updated_ms` moves too, so that a change that was read before cannot undo it unseen.
+        "UPDATE webhooks SET state = 2, disabled_reason = ?3, disabled_ms = ?4,
+             updated_ms = max(?4, updated_ms + 1)
          WHERE workspace = ?1 AND id = ?2 AND state = 0",
     )?;
     let disabled = disable.execute(params![
