@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::{
-    Timestamp,
+    Timestamp, header,
     seal::SealingKey,
     signature::{Secret, Signer},
     webhook::Webhook,
@@ -77,7 +77,7 @@ fn custom_headers(webhook: &Webhook, sealing: &SealingKey) -> Result<HeaderMap, 
     for (name, value) in webhooks::open_headers(webhook, sealing)? {
         let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
         let mut value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
-        value.set_sensitive(true);
+        value.set_sensitive(header::is_sensitive(name.as_str()));
         headers.append(name, value);
     }
     Ok(headers)

@@ -1,6 +1,6 @@
 //! The numbers that `/metrics` shows of deliveries.
 
-use domain::attempt::Attempt;
+use domain::attempt::ErrorClass;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
@@ -100,14 +100,14 @@ impl Metrics {
         );
     }
 
-    pub(crate) fn attempt(&self, attempt: &Attempt) {
+    /// Counts an attempt that took `duration_us` and ended with a status or an error.
+    pub(crate) fn attempt(&self, duration_us: u64, status: Option<u16>, error: Option<ErrorClass>) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a duration in microseconds is far below 2^52"
         )]
-        self.attempt_seconds
-            .observe(attempt.duration_us as f64 / 1e6);
-        let result = match (attempt.status, attempt.error) {
+        self.attempt_seconds.observe(duration_us as f64 / 1e6);
+        let result = match (status, error) {
             (_, Some(class)) => class.as_str(),
             (Some(200..=299), _) => "2xx",
             (Some(300..=399), _) => "3xx",

@@ -55,10 +55,13 @@ pub(crate) fn request(endpoint: &Endpoint, event: &Event, body: Bytes, now: Time
         signature_prefix: &config.signature_prefix,
     };
     webhook_headers(&outgoing, |name, value| {
-        if name.ends_with("signature") {
+        let is_signature = name.ends_with("signature");
+        if is_signature {
             signatures.extend(value.split(' ').map(ToOwned::to_owned));
         }
-        let value = HeaderValue::try_from(value).expect("ids, types and signatures fit a header");
+        let mut value =
+            HeaderValue::try_from(value).expect("ids, types and signatures fit a header");
+        value.set_sensitive(is_signature);
         headers.insert(HeaderName::from_static(name), value);
     });
     for (name, value) in &endpoint.headers {
@@ -81,9 +84,13 @@ impl Shared {
         number: u32,
     ) -> Sent {
         let started_at = self.now();
-        let request = request(endpoint, event, body, started_at);
-        let request_headers = log_headers(&request.headers, &[]);
-        let result = self.exchange(endpoint, &request).await;
+        let Request {
+            headers,
+            body,
+            signatures,
+        } = request(endpoint, event, body, started_at);
+        let request_headers = log_request_headers(&headers);
+        let result = self.exchange(endpoint, headers, body).await;
         let mut attempt = Attempt {
             number,
             started_at,
@@ -100,7 +107,7 @@ impl Shared {
             tls_not_after: None,
         };
         let outcome = match result {
-            Ok(exchange) => log_answer(&mut attempt, exchange, &request.signatures, self.now()),
+            Ok(exchange) => log_answer(&mut attempt, exchange, &signatures, self.now()),
             Err(error) => {
                 attempt.duration_us = micros(error.duration);
                 attempt.error_message = Some(error.message);
@@ -116,7 +123,8 @@ impl Shared {
     async fn exchange(
         &self,
         endpoint: &Endpoint,
-        request: &Request,
+        headers: HeaderMap,
+        body: Bytes,
     ) -> Result<Exchange, ExchangeError> {
         let blocked = |message: &str| ExchangeError {
             class: egress::ErrorClass::Blocked,
@@ -134,8 +142,8 @@ impl Shared {
             ));
         }
         let mut outgoing = egress::Outgoing::new(Method::POST, target.clone());
-        outgoing.headers = request.headers.clone();
-        outgoing.body = request.body.clone();
+        outgoing.headers = headers;
+        outgoing.body = body;
         outgoing.timeout = endpoint.webhook.config.timeout();
         outgoing.response_body_bytes_max = RESPONSE_BODY_BYTES_MAX;
         self.egress.exchange(outgoing).await
@@ -170,7 +178,23 @@ fn log_answer(
     }
 }
 
-/// `name: value` lines, credentials masked, cut at [`HEADER_LOG_BYTES_MAX`].
+/// Sent headers as `name: value` lines; what was marked as sensitive is masked.
+fn log_request_headers(headers: &HeaderMap) -> String {
+    let mut log = String::with_capacity(64 * headers.len());
+    for (name, value) in headers {
+        log.push_str(name.as_str());
+        log.push_str(": ");
+        match value.to_str() {
+            Ok(text) if !value.is_sensitive() => log.push_str(text),
+            _ => log.push_str(header::MASK),
+        }
+        log.push('\n');
+    }
+    log
+}
+
+/// Received headers as `name: value` lines, credentials and echoed signatures masked, cut at
+/// [`HEADER_LOG_BYTES_MAX`].
 fn log_headers(headers: &HeaderMap, signatures: &[String]) -> String {
     let mut log = String::with_capacity(64 * headers.len());
     for (name, value) in headers {
@@ -180,9 +204,7 @@ fn log_headers(headers: &HeaderMap, signatures: &[String]) -> String {
         }
         log.push_str(name.as_str());
         log.push_str(": ");
-        if value.is_sensitive() && header::is_sensitive(name.as_str()) {
-            log.push_str(header::MASK);
-        } else if let Ok(text) = value.to_str() {
+        if let Ok(text) = value.to_str() {
             let echoed = signatures
                 .iter()
                 .any(|signature| text.contains(signature.as_str()));
@@ -255,12 +277,18 @@ mod tests {
     #[test]
     fn a_webhooks_own_credentials_are_not_logged() {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", HeaderValue::from_static("Bearer x"));
-        headers.insert("webhook-signature", HeaderValue::from_static("v1,x"));
+        let mut credential = HeaderValue::from_static("Bearer x");
+        credential.set_sensitive(true);
+        headers.insert("authorization", credential);
         headers.insert("x-tenant", HeaderValue::from_static("7"));
         assert_eq!(
+            log_request_headers(&headers),
+            "authorization: ***\nx-tenant: 7\n"
+        );
+        headers.insert("set-cookie", HeaderValue::from_static("session=1"));
+        assert_eq!(
             log_headers(&headers, &[]),
-            "authorization: ***\nwebhook-signature: ***\nx-tenant: 7\n"
+            "authorization: ***\nx-tenant: 7\nset-cookie: ***\n"
         );
     }
 }

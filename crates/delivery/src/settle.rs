@@ -19,7 +19,6 @@ use crate::{
     accept::Publish,
     endpoint::Endpoint,
     lane::{Lane, Ready},
-    send::Sent,
 };
 
 impl Shared {
@@ -44,18 +43,33 @@ impl Shared {
             self.give_back(lane, &lane.hold_until(at));
         }
         let gone = sent.outcome.is_gone();
+        let notice = AttemptNotice {
+            workspace: lane.workspace,
+            delivery: ready.delivery,
+            webhook: lane.webhook,
+            event_id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            number: sent.attempt.number,
+            started_at: sent.attempt.started_at,
+            duration_us: sent.attempt.duration_us,
+            status: sent.attempt.status,
+            error: sent.attempt.error,
+            next,
+        };
         let finish = FinishAttempt {
             workspace: lane.workspace,
             delivery: ready.delivery,
             webhook: lane.webhook,
             lease: ready.lease,
-            attempt: sent.attempt.clone(),
+            attempt: sent.attempt,
             next,
             failing_since: recorded.mark,
         };
         if self.finish(finish).await {
-            self.count(&ready, &sent, next, now);
-            self.tell(lane, &ready, &sent, next);
+            self.count(&ready, &notice, now);
+            if self.notices.receiver_count() > 0 {
+                let _ = self.notices.send(Arc::new(notice));
+            }
         }
         if let Next::RetryAt(at) = next {
             self.set_alarm(lane, at);
@@ -116,10 +130,10 @@ impl Shared {
         }
     }
 
-    fn count(&self, ready: &Ready, sent: &Sent, next: Next, now: Timestamp) {
+    fn count(&self, ready: &Ready, ended: &AttemptNotice, now: Timestamp) {
         let metrics = &self.metrics;
-        metrics.attempt(&sent.attempt);
-        match next {
+        metrics.attempt(ended.duration_us, ended.status, ended.error);
+        match ended.next {
             Next::Delivered => {
                 metrics.delivered.inc();
                 metrics
@@ -133,26 +147,6 @@ impl Shared {
                 metrics.dead.inc();
             }
         }
-    }
-
-    fn tell(&self, lane: &Lane, ready: &Ready, sent: &Sent, next: Next) {
-        if self.notices.receiver_count() == 0 {
-            return;
-        }
-        let event = &ready.event.event;
-        let _ = self.notices.send(Arc::new(AttemptNotice {
-            workspace: lane.workspace,
-            delivery: ready.delivery,
-            webhook: lane.webhook,
-            event_id: event.id.clone(),
-            event_type: event.event_type.clone(),
-            number: sent.attempt.number,
-            started_at: sent.attempt.started_at,
-            duration_us: sent.attempt.duration_us,
-            status: sent.attempt.status,
-            error: sent.attempt.error,
-            next,
-        }));
     }
 
     /// Switches a webhook off for good, and says so in an event, in one transaction.

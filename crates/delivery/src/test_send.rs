@@ -114,7 +114,9 @@ impl Pipeline {
         } else {
             Next::Dead
         };
-        shared.metrics.attempt(&sent.attempt);
+        let attempt = &sent.attempt;
+        let metrics = &shared.metrics;
+        metrics.attempt(attempt.duration_us, attempt.status, attempt.error);
         let finish = FinishAttempt {
             workspace: endpoint.webhook.workspace,
             delivery,

@@ -5,7 +5,7 @@
 //!
 //! In the order in which an event meets them: [`json`] makes the published body canonical,
 //! [`catalogue`] knows the event types, [`pattern`] and [`filter`] say which [`webhook`]s want
-//! it, [`format`] renders its bodies, [`signature`] signs them, [`schedule`] decides what follows
+//! it, [`mod@format`] renders its bodies, [`signature`] signs them, [`schedule`] decides what follows
 //! an [`attempt`], [`breaker`] how much a failing webhook is asked.
 
 pub mod access;
