@@ -367,3 +367,28 @@ async fn more_than_fits_in_memory_is_delivered_from_disk() {
             .all(|state| *state == DeliveryState::Delivered)
     );
 }
+
+#[tokio::test]
+async fn a_receiver_that_fails_every_other_request_gets_everything_in_few_attempts() {
+    let rig = Rig::new().await;
+    let receiver =
+        Receiver::start(|_, number| Answer::status(if number % 2 == 0 { 500 } else { 200 })).await;
+    let webhook = rig.webhook(&receiver.url(), &["*"], |_| {}).await;
+    for number in 0..100 {
+        rig.publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
+    }
+    rig.idle().await;
+    for _ in 0..40 {
+        rig.pass(HOUR).await;
+    }
+    assert_eq!(
+        rig.states(webhook.id).await,
+        [DeliveryState::Delivered; 100]
+    );
+    assert!(
+        receiver.received().len() <= 220,
+        "{}",
+        receiver.received().len()
+    );
+}
