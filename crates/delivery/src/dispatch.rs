@@ -25,8 +25,10 @@ use crate::{
 
 /// A lane loads more from disk once fewer than this are ready.
 const LOW_WATER: usize = 64;
-/// The most deliveries that one load takes.
-const LOAD_MAX: usize = 500;
+/// The most deliveries that one load takes: a transaction that others wait behind.
+const LOAD_MAX: usize = 200;
+/// The most deliveries that one transaction gives back, for the same reason.
+const RELEASE_MAX: usize = 100;
 
 /// Lanes that wait for a free slot, each once, longest first.
 #[derive(Default)]
@@ -265,12 +267,14 @@ impl Shared {
         };
         tokio::spawn(async move {
             let shared = &loading.shared;
-            while let Err(error) = shared.store.release(ids.clone(), shared.now()).await {
-                if matches!(error, store::StoreError::Closed) || *shared.stop.borrow() {
-                    return;
+            for some in ids.chunks(RELEASE_MAX) {
+                while let Err(error) = shared.store.release(some.to_vec(), shared.now()).await {
+                    if matches!(error, store::StoreError::Closed) || *shared.stop.borrow() {
+                        return;
+                    }
+                    tracing::warn!(%error, "failed to give deliveries back; trying again");
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                 }
-                tracing::warn!(%error, "failed to give deliveries back; trying again");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
             loading.lane.leave_on_disk();
             loading.end();
