@@ -6,6 +6,7 @@ use bytes::Bytes;
 use domain::{
     DeliveryId, EventId, EventKey, Timestamp, WorkspaceId,
     event::{Event, EventType, HOPS_MAX},
+    filter::parse_data,
 };
 use store::{Accepted, Lease, NewEvent, StoreError};
 
@@ -137,8 +138,7 @@ impl Shared {
         let Some(schema) = &known.enforced else {
             return Ok(());
         };
-        let value = serde_json::from_slice(&publish.data).unwrap_or(serde_json::Value::Null);
-        let violations = schema.validate(&value);
+        let violations = schema.validate(&parse_data(&publish.data));
         if violations.is_empty() {
             return Ok(());
         }

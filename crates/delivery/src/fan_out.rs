@@ -6,7 +6,7 @@ use bytes::Bytes;
 use domain::{
     DeliveryId,
     event::Event,
-    filter::FilterView,
+    filter::{FilterView, parse_data},
     format::{self, Format},
 };
 use store::NewDelivery;
@@ -133,8 +133,6 @@ pub(crate) fn passes(
     let Some(filter) = &endpoint.webhook.config.filter else {
         return true;
     };
-    let data = view.get_or_insert_with(|| {
-        serde_json::from_slice(&event.data).unwrap_or(serde_json::Value::Null)
-    });
+    let data = view.get_or_insert_with(|| parse_data(&event.data));
     filter.matches(&FilterView::new(event, data))
 }

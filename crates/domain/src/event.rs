@@ -76,7 +76,7 @@ pub struct Event {
     pub timestamp: Timestamp,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// The payload: canonical JSON ([`crate::json`]). Empty once retention has pruned it.
+    /// The payload: canonical JSON ([`crate::json`]). Retention removes it with the event.
     pub data: Bytes,
     /// How many Signposts it has passed through.
     pub hops: u8,
