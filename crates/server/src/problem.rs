@@ -314,6 +314,14 @@ impl From<StoreError> for Problem {
                 "More is queued than can be written. Try again.",
             )
             .retry_after(Duration::from_secs(1)),
+            StoreError::Unavailable(why) => {
+                tracing::warn!(why, "the database cannot be reached");
+                Self::new(
+                    Kind::Overloaded,
+                    "The database cannot be reached just now. Try again.",
+                )
+                .retry_after(Duration::from_secs(2))
+            }
             StoreError::Closed => {
                 Self::new(Kind::Overloaded, "The server is going down. Try again.")
                     .retry_after(Duration::from_secs(5))

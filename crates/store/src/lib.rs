@@ -1,17 +1,20 @@
 //! The only place that speaks SQL: every state transition of Signpost as a method.
 //!
-//! [`Store`] is the trait that callers see; [`sqlite`] keeps it in one file. Each method is one
+//! [`Store`] is the trait that callers see; [`sqlite`] keeps it in one file for one process,
+//! [`postgres`] in a database that any number of processes (*nodes*) share. Each method is one
 //! transaction and one legal transition; what was claimed is written back under its [`Lease`],
 //! and a lost lease writes nothing. No transaction is open while anything waits for the network.
 //! `conformance` holds one list of cases that every implementation passes.
 //!
 //! What stands here decides nothing: matching, schedules and verdicts come in as values.
 
+mod columns;
 mod types;
 
 #[cfg(any(test, feature = "conformance"))]
 #[expect(clippy::unwrap_used, reason = "these are tests")]
 pub mod conformance;
+pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use domain::{
     replay::Replay,
     webhook::{DisabledReason, Webhook},
 };
+use tokio::sync::broadcast;
 
 pub use types::*;
 
@@ -36,8 +40,48 @@ pub type SharedStore = Arc<dyn Store>;
 /// is on disk.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The lease under which this process holds what it claims and what it accepts as held.
+    /// The lease under which this process holds what it claims and what it accepts as held. It
+    /// changes when it was lost: what was held under the old one is then somebody else's.
     fn lease(&self) -> Lease;
+
+    /// Whether this process may still send what it holds under `lease`. `false` once the lease
+    /// was lost, or could not be renewed in time to be sure of it; what was held is on disk, and
+    /// whoever claims next has it.
+    fn holds(&self, lease: Lease) -> bool;
+
+    /// Whether other processes can work on the same database at the same time.
+    fn is_shared(&self) -> bool;
+
+    // --- nodes -----------------------------------------------------------------------------
+
+    /// Says what this node is doing; the others see it.
+    async fn announce(&self, about: Announcement) -> Result<(), StoreError>;
+
+    /// The nodes whose lease runs, this one among them, by their leases: the oldest first.
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError>;
+
+    /// What was changed since `after` (the `to` of an earlier answer) that processes keep in
+    /// memory; with `None`, nothing but where to go on from. A store that is not shared has
+    /// nothing to tell: who changed it knows.
+    async fn changes(&self, after: Option<u64>) -> Result<Changes, StoreError>;
+
+    /// Leaves notes for the nodes that watch ([`Announcement::watches`]), for a few seconds.
+    async fn leave_notes(&self, notes: Vec<String>) -> Result<(), StoreError>;
+
+    /// The notes that other nodes have left since the last call, each node's in order. The first
+    /// call answers none: it begins to listen.
+    async fn notes(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Tells the other nodes that there is something to be looked at: sooner than they would by
+    /// themselves, if it reaches them at all.
+    fn hint(&self, hint: Hint);
+
+    /// Hints of other nodes from now on.
+    fn hints(&self) -> broadcast::Receiver<Hint>;
+
+    /// The fingerprint of the key that seals what is kept secret here: the one that was recorded
+    /// first, which is `fingerprint` if none was.
+    async fn sealed_with(&self, fingerprint: Option<&str>) -> Result<Option<String>, StoreError>;
 
     // --- events in -------------------------------------------------------------------------
 
@@ -328,8 +372,12 @@ pub trait Store: Send + Sync + 'static {
     /// Removes, in one short transaction that looks at no more than `limit` events: events
     /// accepted before `before` with none of their deliveries pending, with their deliveries and
     /// attempts; and as many dedupe keys and kept answers made before `keys_before`. A pass takes
-    /// as many calls as answer `more`; commits wait while one runs (some 30 µs an event), so a
+    /// as many calls as answer `more`; where commits wait while one runs (some 30 µs an event), a
     /// few hundred make a good limit.
+    ///
+    /// A store that keeps events in partitions by time drops a whole one, however many events it
+    /// has, once all of it is old enough and nothing of it is pending: what is old is then kept
+    /// up to a partition's span longer.
     async fn prune(
         &self,
         before: Timestamp,

@@ -12,8 +12,129 @@ use uuid::Uuid;
 
 /// The right to write a claimed delivery's result: the number of the claim's owner, greater for
 /// each process that opened the store, so that a stale owner is told from the present one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Lease(pub i64);
+
+/// Which process opens a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which installation of the program it is: the same after a restart, another for each that
+    /// runs at the same time.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// What it does.
+    pub role: NodeRole,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            id: Uuid::nil(),
+            name: "signpost".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: NodeRole::All,
+        }
+    }
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum NodeRole {
+    /// Everything.
+    #[default]
+    All,
+    /// Takes requests; sends nothing.
+    Api,
+    /// Sends; takes no requests but those about its health.
+    Worker,
+}
+
+impl NodeRole {
+    /// Whether it sends deliveries.
+    pub const fn delivers(self) -> bool {
+        !matches!(self, Self::Api)
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where it can be reached, as `host:port`.
+    pub address: Option<String>,
+    /// Whether it is going down and takes nothing new.
+    pub draining: bool,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Whether it wants the others' notes.
+    pub watches: bool,
+    /// The youngest node that it has taken into account when it shared the work out.
+    pub counted_to: Option<Lease>,
+}
+
+/// A process that works on the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its lease: greater for each that joined later.
+    pub lease: Lease,
+    /// Which installation of the program it is; the same after a restart.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// What it does.
+    pub role: NodeRole,
+    /// Whether it is the one that was asked.
+    pub is_self: bool,
+    /// When it joined, by the database's clock.
+    pub started_at: Timestamp,
+    /// When it last renewed its lease, by the database's clock.
+    pub seen_at: Timestamp,
+    /// What it says of itself.
+    pub about: Announcement,
+}
+
+/// Something that processes keep in memory and that was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A webhook was made, changed or removed.
+    Webhook(WorkspaceId, WebhookId),
+    /// A custom event type was made, changed or removed.
+    EventType(WorkspaceId, String),
+    /// A user, a role, a password or an API key was changed.
+    Access,
+}
+
+/// What was changed, and where to go on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// What to ask with next.
+    pub to: u64,
+    /// The changes, in order; `None` if they can no longer be told one by one: everything has
+    /// to be read again.
+    pub what: Option<Vec<Change>>,
+}
+
+/// What a node can tell the others at once. Nothing depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// [`Store::changes`](crate::Store::changes) has news.
+    Changes,
+    /// A node joined, left or said something else of itself.
+    Nodes,
+    /// A webhook has deliveries that are due and that nobody holds.
+    Due {
+        /// Whose it is.
+        workspace: WorkspaceId,
+        /// The webhook.
+        webhook: WebhookId,
+        /// Whether a person asked for one, so that even an open breaker lets it through.
+        forced: bool,
+    },
+}
 
 /// An event to be stored, with the deliveries that fan-out made of it.
 #[derive(Clone, Debug)]
@@ -294,6 +415,13 @@ pub trait CommitObserver: Send + Sync {
     fn committed(&self, transitions: usize, took: Duration);
 }
 
+/// For a store whose commits nobody counts.
+pub(crate) struct Unobserved;
+
+impl CommitObserver for Unobserved {
+    fn committed(&self, _transitions: usize, _took: Duration) {}
+}
+
 /// Why a transition was not made. Nothing of it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -303,6 +431,10 @@ pub enum StoreError {
     /// The store is closed or closing.
     #[error("the store is closed")]
     Closed,
+    /// The database cannot be reached, or was lost on the way. What was asked for may be tried
+    /// again: a transition is either written or not, and an answer `Ok` never comes of this.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
     /// More is queued than the writer can take; try again.
     #[error("the store's write queue is full")]
     Busy,

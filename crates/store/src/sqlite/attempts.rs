@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
     row::{
-        DEAD, DELIVERED, PENDING, corrupt, count, error_class, error_number, integer, time,
+        Counts, DEAD, DELIVERED, PENDING, corrupt, count, error_class, error_number, integer, made_at,
+        time,
         time_or_null,
     },
-    tally::{Counts, made_at},
     writer::Batch,
 };
 use crate::{FinishAttempt, Finished, StoreError};

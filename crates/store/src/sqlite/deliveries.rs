@@ -8,12 +8,11 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
 use uuid::Uuid;
 
 use super::{
-    events::{blob, earliest_id},
+    events::blob,
     row::{
-        DEAD, DELIVERED, PENDING, error_class, event_id, event_type, limit, state, time,
+        Counts, DEAD, DELIVERED, PENDING, earliest_id, error_class, event_id, event_type, limit, made_at, state, time,
         time_or_null, uuid, uuid_or_null,
     },
-    tally::{Counts, made_at},
     webhooks::exists,
     writer::Batch,
 };

@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, params, types::Value};
 use uuid::Uuid;
 
 use super::{
-    row::{EVENT_COLUMNS, corrupt, event as read_event, event_id, least_id, limit, uuid},
-    tally::{Counts, made_at},
+    row::{
+        Counts, EVENT_COLUMNS, corrupt, earliest_id, event as read_event, event_id, latest_id, limit, made_at, uuid,
+    },
     writer::Batch,
 };
 use crate::{Accepted, EventFilter, NewDelivery, NewEvent, Page, StoreError};
@@ -15,10 +16,6 @@ use crate::{Accepted, EventFilter, NewDelivery, NewEvent, Page, StoreError};
 const BY_ID: i64 = 0;
 /// `dedupe.kind` of an `Idempotency-Key`.
 const BY_KEY: i64 = 1;
-
-/// How far an id's time can lie from the time that its record carries (ids never run backward,
-/// a clock that is set can), in milliseconds: look-ups by time start this much wider.
-const SKEW_MS: i64 = 5_000;
 
 /// Stores events in order; see [`crate::Store::accept`].
 pub(super) fn accept(
@@ -261,14 +258,4 @@ pub(super) fn list(
 /// An id for a dynamic parameter.
 pub(super) fn blob(id: Uuid) -> Value {
     Value::Blob(id.into_bytes().to_vec())
-}
-
-/// No record that carries a time at or after `at` has a lesser id.
-pub(super) fn earliest_id(at: Timestamp) -> Uuid {
-    least_id(Timestamp::from_ms(at.ms().saturating_sub(SKEW_MS)))
-}
-
-/// No record that carries a time before `at` has this id or a greater one.
-pub(super) fn latest_id(at: Timestamp) -> Uuid {
-    least_id(Timestamp::from_ms(at.ms().saturating_add(SKEW_MS)))
 }

@@ -20,6 +20,7 @@ mod due;
 mod event_types;
 mod events;
 mod hot;
+mod installation;
 mod lock;
 mod open;
 mod readers;
@@ -38,19 +39,21 @@ mod writer;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use domain::Timestamp;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 
-use crate::{CommitObserver, StoreError};
+use crate::{Announcement, CommitObserver, Hint, Identity, Lease, Node, StoreError};
 
 /// How a file is opened.
 #[derive(Clone)]
 pub struct SqliteOptions {
     /// The time now, for what is made at the first opening.
     pub now: Timestamp,
+    /// Which process opens it.
+    pub identity: Identity,
     /// Told of every commit.
     pub observer: Arc<dyn CommitObserver>,
     /// Bytes of a page of a new file: a power of two from 512 to 65,536; measurements set it,
@@ -65,17 +68,12 @@ impl SqliteOptions {
     pub fn new(now: Timestamp) -> Self {
         Self {
             now,
-            observer: Arc::new(Unobserved),
+            identity: Identity::default(),
+            observer: Arc::new(crate::Unobserved),
             page_bytes: None,
             pages_max: None,
         }
     }
-}
-
-struct Unobserved;
-
-impl CommitObserver for Unobserved {
-    fn committed(&self, _transitions: usize, _took: Duration) {}
 }
 
 /// The store in one SQLite file.
@@ -86,6 +84,9 @@ impl CommitObserver for Unobserved {
 pub struct SqliteStore {
     path: PathBuf,
     epoch: i64,
+    node: Mutex<Node>,
+    /// Never used: there is nobody else.
+    hints: broadcast::Sender<Hint>,
     readers: readers::Readers,
     writer: Option<writer::Writer>,
     lock: Mutex<Option<lock::FileLock>>,
@@ -116,6 +117,18 @@ impl SqliteStore {
         Ok(Self {
             path: path.to_owned(),
             epoch,
+            node: Mutex::new(Node {
+                lease: Lease(epoch),
+                id: options.identity.id,
+                name: options.identity.name,
+                version: options.identity.version,
+                role: options.identity.role,
+                is_self: true,
+                started_at: options.now,
+                seen_at: options.now,
+                about: Announcement::default(),
+            }),
+            hints: broadcast::channel(1).0,
             readers: readers::Readers::new(path.to_owned()),
             writer: Some(writer),
             lock: Mutex::new(Some(lock)),

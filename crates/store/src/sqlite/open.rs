@@ -17,7 +17,10 @@ use crate::StoreError;
 const APPLICATION_ID: i32 = 0x5350_7374;
 
 /// The schema, one step after the other; a step that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_key_fingerprint.sql"),
+];
 
 /// The schema's version that this program writes.
 pub(super) fn schema_version() -> u32 {

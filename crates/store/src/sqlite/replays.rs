@@ -12,9 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::{
-    events::{by_key, earliest_id, insert_delivery, latest_id},
+    events::{by_key, insert_delivery},
     row::{
-        EVENT_COLUMNS, corrupt, count, event as read_event, integer, limit, time, time_or_null,
+        EVENT_COLUMNS, corrupt, count, earliest_id, event as read_event, integer, latest_id, limit, time, time_or_null,
         uuid, uuid_or_null,
     },
     writer::Batch,

@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{
     attempts::remove as remove_attempts,
-    row::{PENDING, least_id, limit, uuid, uuid_or_null},
-    tally::slot,
+    row::{PENDING, least_id, limit, slot, uuid, uuid_or_null},
     writer::Batch,
 };
 use crate::{Pruned, StoreError};

@@ -5,13 +5,16 @@
 
 use domain::{
     EventId, EventKey, Timestamp, WorkspaceId,
-    access::{Role, Scope},
-    attempt::ErrorClass,
-    delivery::DeliveryState,
     event::{Event, EventType},
 };
 use rusqlite::{Error, Row, ffi::ErrorCode};
 use uuid::Uuid;
+
+pub(super) use crate::columns::{
+    Counts, DEAD, DELIVERED, DURATIONS_MAX, PENDING, corrupt, count, earliest_id, error_class,
+    error_number, integer, latest_id, least_id, limit, made_at, percentile, role, role_number,
+    scope_bits, scopes, slot, state,
+};
 
 use crate::StoreError;
 
@@ -27,26 +30,6 @@ impl From<Error> for StoreError {
         }
         Self::Failed(error.to_string())
     }
-}
-
-/// A column that holds what this program never writes.
-pub(super) fn corrupt(what: &str) -> StoreError {
-    StoreError::Failed(format!("the database holds {what} that cannot be read"))
-}
-
-/// A count from a database column, which is never negative.
-pub(super) fn count(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-/// A count for a database column.
-pub(super) fn integer(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// A limit for a `LIMIT` clause.
-pub(super) fn limit(value: usize) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Reads an id.
@@ -69,78 +52,6 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 /// Reads a time that may be missing.
 pub(super) fn time_or_null(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_ms))
-}
-
-/// The least UUID of version 7 that can have been made at `at`: ids of records made at or after
-/// that time are not less.
-pub(super) fn least_id(at: Timestamp) -> Uuid {
-    let ms = u64::try_from(at.ms()).unwrap_or(0);
-    if ms >= 1 << 48 {
-        return Uuid::max();
-    }
-    Uuid::from_u128(u128::from(ms) << 80)
-}
-
-pub(super) const PENDING: i64 = 0;
-pub(super) const DELIVERED: i64 = 1;
-pub(super) const DEAD: i64 = 2;
-
-pub(super) fn state(number: i64) -> Result<DeliveryState, StoreError> {
-    match number {
-        PENDING => Ok(DeliveryState::Pending),
-        DELIVERED => Ok(DeliveryState::Delivered),
-        DEAD => Ok(DeliveryState::Dead),
-        _ => Err(corrupt("a delivery state")),
-    }
-}
-
-pub(super) fn error_number(class: ErrorClass) -> i64 {
-    ErrorClass::ALL
-        .iter()
-        .position(|other| *other == class)
-        .map_or(-1, limit)
-}
-
-pub(super) fn error_class(number: Option<i64>) -> Result<Option<ErrorClass>, StoreError> {
-    number
-        .map(|number| {
-            usize::try_from(number)
-                .ok()
-                .and_then(|index| ErrorClass::ALL.get(index).copied())
-                .ok_or_else(|| corrupt("an error class"))
-        })
-        .transpose()
-}
-
-pub(super) fn role_number(role: Role) -> i64 {
-    Role::ALL
-        .iter()
-        .position(|other| *other == role)
-        .map_or(-1, limit)
-}
-
-pub(super) fn role(number: i64) -> Result<Role, StoreError> {
-    usize::try_from(number)
-        .ok()
-        .and_then(|index| Role::ALL.get(index).copied())
-        .ok_or_else(|| corrupt("a role"))
-}
-
-pub(super) fn scope_bits(scopes: &[Scope]) -> i64 {
-    Scope::ALL
-        .iter()
-        .enumerate()
-        .filter(|(_, scope)| scopes.contains(scope))
-        .fold(0, |bits, (index, _)| bits | 1 << index)
-}
-
-pub(super) fn scopes(bits: i64) -> Vec<Scope> {
-    Scope::ALL
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| bits & 1 << index != 0)
-        .map(|(_, scope)| scope)
-        .collect()
 }
 
 /// The columns that [`event`] reads, of a table called `e`.

@@ -7,13 +7,9 @@ use rusqlite::{Connection, params};
 
 use super::{
     open::schema_version,
-    row::{count, least_id},
-    tally::slot,
+    row::{DURATIONS_MAX, count, least_id, percentile, slot},
 };
 use crate::{StoreError, StoreFacts, WebhookStats};
-
-/// How many deliveries are looked at for the durations of attempts.
-const DURATIONS_MAX: i64 = 1_000;
 
 /// See [`crate::Store::webhook_stats`].
 pub(super) fn of_webhook(
@@ -80,12 +76,6 @@ fn durations(
     Ok(durations)
 }
 
-/// The nearest-rank percentile of sorted values.
-fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
-}
-
 /// See [`crate::Store::facts`].
 pub(super) fn facts(path: &Path) -> StoreFacts {
     let bytes = |suffix: &str| {
@@ -102,19 +92,5 @@ pub(super) fn facts(path: &Path) -> StoreFacts {
         schema_version: schema_version(),
         size_bytes: bytes("") + bytes("-wal") + bytes("-shm"),
         free_bytes: free,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percentile;
-
-    #[test]
-    fn percentiles_are_of_the_nearest_rank() {
-        let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), Some(50));
-        assert_eq!(percentile(&hundred, 95), Some(95));
-        assert_eq!(percentile(&[7], 95), Some(7));
-        assert_eq!(percentile(&[], 50), None);
     }
 }

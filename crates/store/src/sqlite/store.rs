@@ -13,14 +13,15 @@ use domain::{
     webhook::{DisabledReason, Webhook},
 };
 use rusqlite::Connection;
+use tokio::sync::broadcast;
 
 use super::{
-    SqliteStore, access, answers, attempts, deliveries, due, event_types, events, replays,
+    SqliteStore, access, answers, attempts, deliveries, due, event_types, events, installation, replays,
     retention, row::count, stats, webhooks, writer::Batch,
 };
 use crate::{
-    Accepted, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow, Due, EventFilter,
-    FinishAttempt, Finished, KeptAnswer, Lease, NewDelivery, NewEvent, Page, Pruned, QueueDepth,
+    Accepted, Announcement, Changes, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow, Due, EventFilter,
+    FinishAttempt, Finished, Hint, KeptAnswer, Lease, NewDelivery, NewEvent, Node, Page, Pruned, QueueDepth,
     ReplayBatch, Retried, Store, StoreError, StoreFacts, WebhookStats,
 };
 
@@ -49,6 +50,53 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn lease(&self) -> Lease {
         Lease(self.epoch)
+    }
+
+    fn holds(&self, lease: Lease) -> bool {
+        lease.0 == self.epoch
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn announce(&self, about: Announcement) -> Result<(), StoreError> {
+        self.node.lock().about = about;
+        Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
+        Ok(vec![self.node.lock().clone()])
+    }
+
+    async fn changes(&self, _after: Option<u64>) -> Result<Changes, StoreError> {
+        Ok(Changes {
+            to: 0,
+            what: Some(Vec::new()),
+        })
+    }
+
+    async fn leave_notes(&self, _notes: Vec<String>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn notes(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn hint(&self, _hint: Hint) {}
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.hints.subscribe()
+    }
+
+    async fn sealed_with(&self, fingerprint: Option<&str>) -> Result<Option<String>, StoreError> {
+        if let Some(fingerprint) = fingerprint {
+            let fingerprint = fingerprint.to_owned();
+            self.apply(move |batch| installation::record_key(batch, &fingerprint))
+                .await?;
+        }
+        self.read(installation::key_fingerprint).await
     }
 
     async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError> {

@@ -1,36 +1,14 @@
 //! What a batch adds to counts, gathered while it is applied and written once before its commit:
 //! one row per webhook and ten minutes instead of one per transition.
 
-use domain::{DeliveryId, Timestamp, WebhookId, WorkspaceId};
+use domain::{Timestamp, WebhookId, WorkspaceId};
 use rusqlite::params;
 
-use super::hot::Hot;
+use super::{
+    hot::Hot,
+    row::{Counts, slot},
+};
 use crate::StoreError;
-
-/// How long one row of `webhook_counts` covers, in milliseconds.
-pub(super) const SLOT_MS: i64 = 600_000;
-
-/// The slot that a time lies in.
-pub(super) const fn slot(at: Timestamp) -> i64 {
-    at.ms().div_euclid(SLOT_MS)
-}
-
-/// The time in whose slot a delivery is counted: the one in its id, so that no transition has to
-/// look it up.
-pub(super) fn made_at(delivery: DeliveryId) -> Timestamp {
-    let ms = delivery.uuid().as_u128() >> 80;
-    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
-}
-
-/// Counts of one webhook in one slot, to be added.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
-    pub(super) made: i64,
-    pub(super) delivered: i64,
-    pub(super) dead: i64,
-    pub(super) attempts: i64,
-    pub(super) attempts_failed: i64,
-}
 
 type Slot = (WorkspaceId, WebhookId, i64);
 
@@ -109,17 +87,5 @@ impl Tally {
             ])?;
         }
         Ok(())
-    }
-}
-
-impl Counts {
-    const fn plus(self, other: Self) -> Self {
-        Self {
-            made: self.made + other.made,
-            delivered: self.delivered + other.delivered,
-            dead: self.dead + other.dead,
-            attempts: self.attempts + other.attempts,
-            attempts_failed: self.attempts_failed + other.attempts_failed,
-        }
     }
 }

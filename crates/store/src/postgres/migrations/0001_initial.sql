@@ -1,0 +1,310 @@
+-- Signpost's first schema on PostgreSQL.
+--
+-- Conventions: ids are UUIDs of version 7 (they sort by the time at which they were made, so
+-- indexes grow at their end and partitions by id are partitions by time); times of records are
+-- milliseconds since 1970 (UTC), given by the nodes; times of leases are `timestamptz`, given by
+-- the database; enumerations are small integers whose meaning stands beside the column and in
+-- `columns.rs`. Every table that holds a workspace's records begins its key with the workspace.
+--
+-- What waits and what is finished lie apart. `pending_deliveries` is the queue: short, and all
+-- that changes. A delivery that ends is moved to `finished_deliveries`, whose rows are written
+-- once. Events, finished deliveries and attempts are partitioned by the *event's* key, so that
+-- all that belongs to an event lies in partitions of one span of time, and goes with them.
+-- These tables declare no foreign keys: their references are kept by the transitions.
+
+-- What the installation knows of itself; one row.
+CREATE TABLE installation (
+    one             BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one), -- makes a second row impossible
+    key_fingerprint TEXT,                      -- which key seals what is secret; null: none was used yet
+    change          BIGINT NOT NULL DEFAULT 0  -- number of the last change; its row lock puts changes in order
+);
+INSERT INTO installation DEFAULT VALUES;
+
+-- Numbers of leases: greater for each that is taken later.
+CREATE SEQUENCE leases;
+-- The order of deliveries to strictly ordered webhooks: what was acknowledged first comes first,
+-- whatever the nodes' clocks say.
+CREATE SEQUENCE positions;
+
+-- Who works on this database. A row is a lease; it runs until `expires_at`.
+CREATE TABLE nodes (
+    lease      BIGINT      PRIMARY KEY, -- its number
+    id         UUID        NOT NULL,    -- which installation of the program; the same after a restart
+    name       TEXT        NOT NULL,    -- what people call it
+    version    TEXT        NOT NULL,    -- the program's version
+    role       SMALLINT    NOT NULL,    -- 0 everything, 1 only the API, 2 only sending
+    started_at TIMESTAMPTZ NOT NULL,    -- when the lease was taken
+    seen_at    TIMESTAMPTZ NOT NULL,    -- when it was last renewed
+    expires_at TIMESTAMPTZ NOT NULL,    -- until when it runs
+    address    TEXT,                    -- where the node can be reached
+    draining   BOOLEAN     NOT NULL DEFAULT FALSE, -- whether it is going down
+    in_flight  INTEGER     NOT NULL DEFAULT 0,     -- attempts in flight
+    watches    BOOLEAN     NOT NULL DEFAULT FALSE, -- whether it wants the others' notes
+    counted_to BIGINT                   -- the youngest lease that it has taken into account
+);
+
+-- One row for each connection that writes under a lease. Its lock orders a batch against the end
+-- of the lease; `batch` tells after a lost connection whether the batch was committed. Gone with
+-- the lease.
+CREATE TABLE fences (
+    lease  BIGINT   NOT NULL, -- whose
+    writer SMALLINT NOT NULL, -- which of its connections: 0 claims, from 1 on group commits
+    batch  BIGINT   NOT NULL, -- number of the last batch that was committed
+    PRIMARY KEY (lease, writer)
+) WITH (fillfactor = 50);
+
+-- What a transition leaves in its own transaction, to tell after a lost connection whether it was
+-- committed. Of no use after that.
+CREATE TABLE commits (
+    token UUID PRIMARY KEY,                            -- made for the attempt
+    at    TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp() -- when
+);
+
+-- What was changed of that which nodes keep in memory, numbered without gaps.
+CREATE TABLE changes (
+    change    BIGINT      PRIMARY KEY, -- its number
+    kind      SMALLINT    NOT NULL,    -- 0 a webhook, 1 an event type, 2 access
+    workspace BIGINT,                  -- kinds 0 and 1: whose
+    webhook   UUID,                    -- kind 0: which
+    name      TEXT,                    -- kind 1: which
+    at        TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp() -- when
+);
+
+-- What nodes tell those that watch, for a few seconds. Nothing is lost with it.
+CREATE UNLOGGED TABLE notes (
+    lease  BIGINT      NOT NULL, -- who wrote it
+    number BIGINT      NOT NULL, -- 1 for that node's first
+    text   TEXT        NOT NULL, -- what they say to each other
+    at     TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), -- when
+    PRIMARY KEY (lease, number)
+);
+
+-- Spans of time that have partitions `events_<from_ms>`, `finished_deliveries_<from_ms>` and
+-- `attempts_<from_ms>`.
+CREATE TABLE partitions (
+    from_ms BIGINT  PRIMARY KEY, -- the first millisecond of event keys in it
+    to_ms   BIGINT  NOT NULL,    -- the first after it
+    closing BOOLEAN NOT NULL DEFAULT FALSE -- about to be dropped: nothing of it may become pending
+);
+
+CREATE TABLE workspaces (
+    id         BIGINT PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY (START WITH 2), -- its number; 1 is the default one
+    name       TEXT   NOT NULL, -- what people call it
+    created_ms BIGINT NOT NULL  -- when it was made
+);
+
+-- Events as they were accepted.
+CREATE TABLE events (
+    workspace   BIGINT   NOT NULL, -- whose it is
+    key         UUID     NOT NULL, -- the store's key
+    type        TEXT     NOT NULL, -- the event type's name
+    id          TEXT,              -- the publisher's id; null: the printed key is the id
+    accepted_ms BIGINT   NOT NULL, -- when it was accepted
+    happened_ms BIGINT,            -- when it happened; null: when it was accepted
+    hops        SMALLINT NOT NULL, -- how many Signposts it has passed through
+    first       UUID,              -- smallest id of the deliveries made with it; null: none were
+    last        UUID,              -- greatest id of them; null: the same as `first`
+    data        BYTEA    NOT NULL, -- the payload: canonical JSON
+    PRIMARY KEY (workspace, key)
+) PARTITION BY RANGE (key);
+-- Lists events of one type by time.
+CREATE INDEX events_by_type ON events (workspace, type, key);
+-- Finds an event by the publisher's id.
+CREATE INDEX events_by_id ON events (workspace, id) WHERE id IS NOT NULL;
+
+-- What deduplicates a publish, for as long as retention keeps it.
+CREATE TABLE dedupe (
+    workspace  BIGINT   NOT NULL, -- whose it is
+    kind       SMALLINT NOT NULL, -- 0: the publisher's event id; 1: an Idempotency-Key
+    text       TEXT     NOT NULL, -- the id or key
+    event      UUID     NOT NULL, -- key of the event that was stored under it
+    event_id   TEXT,              -- that event's public id, where it is neither `text` nor its key
+    created_ms BIGINT   NOT NULL, -- when it was stored
+    PRIMARY KEY (workspace, kind, text)
+);
+-- For retention: rows lie in the order of storing, nearly.
+CREATE INDEX dedupe_by_age ON dedupe USING brin (created_ms);
+
+-- Deliveries that are to be attempted: the queue.
+CREATE TABLE pending_deliveries (
+    workspace        BIGINT   NOT NULL, -- whose it is
+    id               UUID     NOT NULL, -- its id
+    event            UUID     NOT NULL, -- key of the event that it carries
+    webhook          UUID     NOT NULL, -- the webhook that it goes to
+    attempts         INTEGER  NOT NULL, -- attempts made
+    due_ms           BIGINT   NOT NULL, -- when the next attempt may start
+    held_by          BIGINT   NOT NULL, -- lease of the node that holds it; 0: nobody
+    claim            BIGINT   NOT NULL, -- number of the claim that took it, to undo one of unknown fate; 0: none
+    ordered          BOOLEAN  NOT NULL, -- whether its webhook is strictly ordered
+    position         BIGINT   NOT NULL, -- ordered: where it stands in the order; else 0
+    created_ms       BIGINT   NOT NULL, -- when it was made
+    replay           UUID,              -- the replay that made it; null: it was made with its event
+    last_status      SMALLINT,          -- status of the last attempt; null: no answer, or none was made
+    last_error       SMALLINT,          -- why the last attempt got no answer (see `attempts.error`)
+    last_started_ms  BIGINT,            -- when the last attempt began; null: none was made
+    last_duration_us BIGINT,            -- how long it took
+    PRIMARY KEY (workspace, id)
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05,
+        autovacuum_vacuum_cost_delay = 0);
+-- What can be claimed, by its time. What is held is not in it, so the usual delivery, held from
+-- its acceptance to its end, never touches it.
+CREATE INDEX pending_due ON pending_deliveries (workspace, webhook, due_ms, id) WHERE held_by = 0;
+-- What is pending for strictly ordered webhooks, in order.
+CREATE INDEX pending_ordered ON pending_deliveries (workspace, webhook, position) WHERE ordered;
+-- Whether anything of an ordered webhook is held.
+CREATE INDEX pending_ordered_held ON pending_deliveries (workspace, webhook, held_by) WHERE ordered AND held_by <> 0;
+-- A webhook's pending deliveries, for lists.
+CREATE INDEX pending_by_webhook ON pending_deliveries (workspace, webhook, id);
+-- Whether an event, or a span of events, is still needed.
+CREATE INDEX pending_by_event ON pending_deliveries (event);
+
+-- Deliveries that have ended: written once.
+CREATE TABLE finished_deliveries (
+    workspace        BIGINT   NOT NULL, -- as in `pending_deliveries`
+    id               UUID     NOT NULL,
+    event            UUID     NOT NULL,
+    webhook          UUID     NOT NULL,
+    state            SMALLINT NOT NULL, -- 1 delivered, 2 dead
+    attempts         INTEGER  NOT NULL,
+    ordered          BOOLEAN  NOT NULL,
+    position         BIGINT   NOT NULL,
+    created_ms       BIGINT   NOT NULL,
+    finished_ms      BIGINT   NOT NULL, -- when it was delivered or given up
+    replay           UUID,
+    last_status      SMALLINT,
+    last_error       SMALLINT,
+    last_started_ms  BIGINT,
+    last_duration_us BIGINT,
+    PRIMARY KEY (workspace, id, event)
+) PARTITION BY RANGE (event);
+-- A webhook's deliveries, for lists and statistics.
+CREATE INDEX finished_by_webhook ON finished_deliveries (workspace, webhook, id);
+-- A webhook's dead deliveries, for lists and replays.
+CREATE INDEX finished_dead ON finished_deliveries (workspace, webhook, id) WHERE state = 2;
+-- Deliveries that replays made of an event (those made with it lie between its `first` and `last`).
+CREATE INDEX finished_replayed ON finished_deliveries (workspace, event) WHERE replay IS NOT NULL;
+
+-- The log of attempts: appended.
+CREATE TABLE attempts (
+    workspace          BIGINT   NOT NULL, -- whose it is
+    delivery           UUID     NOT NULL, -- the delivery that was attempted
+    number             INTEGER  NOT NULL, -- 1 for the first
+    event              UUID     NOT NULL, -- key of the event
+    started_ms         BIGINT   NOT NULL, -- when it began
+    duration_us        BIGINT   NOT NULL, -- how long it took, in microseconds
+    url                TEXT     NOT NULL, -- the URL that was called
+    status             SMALLINT,          -- the status that was answered; null: no answer
+    error              SMALLINT,          -- why no answer came: 0 dns, 1 connect, 2 tls, 3 timeout, 4 reset, 5 blocked, 6 body
+    error_message      TEXT,              -- what a person should read of the failure
+    request_headers    TEXT     NOT NULL, -- sent headers, `name: value` lines, secrets masked
+    response_headers   TEXT     NOT NULL, -- received headers, likewise
+    response_body      BYTEA,             -- the start of the answer's body; null: it was empty
+    response_truncated BOOLEAN  NOT NULL, -- whether more came than was kept
+    peer               TEXT,              -- address and port that were connected to
+    tls_not_after_ms   BIGINT,            -- when the receiver's certificate expires
+    PRIMARY KEY (workspace, delivery, number, event)
+) PARTITION BY RANGE (event);
+
+-- Counts of a webhook's deliveries and attempts per ten minutes, so that statistics cost the same
+-- however much was sent; a row for each connection that writes, so that none waits for another.
+CREATE TABLE webhook_counts (
+    workspace       BIGINT   NOT NULL, -- whose it is
+    webhook         UUID     NOT NULL, -- the webhook
+    slot            BIGINT   NOT NULL, -- which ten minutes: ms since 1970, divided by 600,000
+    writer          SMALLINT NOT NULL, -- which connection; 0: any that writes seldom
+    made            BIGINT   NOT NULL, -- deliveries made in this slot (by the time in their ids)
+    delivered       BIGINT   NOT NULL, -- those of them that are delivered
+    dead            BIGINT   NOT NULL, -- those of them that are dead
+    attempts        BIGINT   NOT NULL, -- attempts begun in this slot
+    attempts_failed BIGINT   NOT NULL, -- those of them that failed
+    PRIMARY KEY (workspace, webhook, slot, writer)
+) WITH (fillfactor = 50);
+
+CREATE TABLE webhooks (
+    workspace        BIGINT   NOT NULL, -- whose it is
+    id               UUID     NOT NULL, -- its id
+    config           TEXT     NOT NULL, -- what a person set, as JSON
+    headers          BYTEA,             -- custom headers, sealed; null: none
+    secrets          TEXT     NOT NULL, -- signing secrets, sealed, newest first, as JSON
+    state            SMALLINT NOT NULL, -- 0 active, 1 inactive, 2 disabled
+    disabled_reason  SMALLINT,          -- disabled: 0 gone, 1 failing
+    disabled_ms      BIGINT,            -- disabled: since when
+    failing_since_ms BIGINT,            -- since when every attempt failed; null: the last succeeded
+    created_ms       BIGINT   NOT NULL, -- when it was made
+    updated_ms       BIGINT   NOT NULL, -- when a person last changed it
+    PRIMARY KEY (workspace, id)
+);
+
+CREATE TABLE replays (
+    workspace   BIGINT   NOT NULL, -- whose it is
+    id          UUID     NOT NULL, -- its id
+    webhook     UUID     NOT NULL, -- where to
+    scope       SMALLINT NOT NULL, -- 0 one event, 1 a time range, 2 failed since
+    event       UUID,              -- scope 0: key of the event
+    since_ms    BIGINT,            -- scopes 1 and 2: the first instant that counts
+    until_ms    BIGINT,            -- scope 1: the first instant that no longer counts
+    state       SMALLINT NOT NULL, -- 0 running, 1 completed, 2 cancelled
+    cursor      UUID,              -- the last candidate looked at: an event's key or a delivery's id
+    examined    BIGINT   NOT NULL, -- candidates looked at so far
+    total       BIGINT   NOT NULL, -- candidates when it was made
+    created     BIGINT   NOT NULL, -- deliveries made so far
+    created_ms  BIGINT   NOT NULL, -- when it was asked for
+    finished_ms BIGINT,            -- when it ended
+    PRIMARY KEY (workspace, id)
+);
+-- A webhook's replays, for lists and when it is removed.
+CREATE INDEX replays_by_webhook ON replays (workspace, webhook, id);
+-- What is to be gone on with.
+CREATE INDEX replays_running ON replays (id) WHERE state = 0;
+
+CREATE TABLE event_types (
+    workspace   BIGINT  NOT NULL, -- whose it is
+    name        TEXT    NOT NULL, -- its name
+    description TEXT    NOT NULL, -- what it says
+    schema      TEXT,             -- a JSON Schema for `data`
+    example     TEXT,             -- an example of `data`
+    enforce     BOOLEAN NOT NULL, -- whether published events are checked against the schema
+    created_ms  BIGINT  NOT NULL, -- when it was made
+    PRIMARY KEY (workspace, name)
+);
+
+CREATE TABLE users (
+    id            UUID   PRIMARY KEY,     -- their id
+    login         TEXT   NOT NULL UNIQUE, -- what they log in with, lower case
+    password_hash TEXT   NOT NULL,        -- Argon2id, as a PHC string
+    created_ms    BIGINT NOT NULL         -- when they were added
+);
+
+CREATE TABLE memberships (
+    workspace BIGINT   NOT NULL REFERENCES workspaces (id),              -- where
+    member    UUID     NOT NULL REFERENCES users (id) ON DELETE CASCADE, -- who
+    role      SMALLINT NOT NULL, -- 0 owner, 1 editor, 2 viewer, 3 publisher
+    PRIMARY KEY (workspace, member)
+);
+CREATE INDEX memberships_by_member ON memberships (member, workspace);
+
+CREATE TABLE api_keys (
+    workspace  BIGINT   NOT NULL, -- the workspace that it opens
+    id         UUID     NOT NULL, -- its id
+    name       TEXT     NOT NULL, -- what people call it
+    hash       BYTEA    NOT NULL UNIQUE, -- SHA-256 of the key
+    hint       TEXT     NOT NULL, -- its first characters
+    scopes     BIGINT   NOT NULL, -- what it may do, a bit each: 1 events:write, 2 read, 4 write, 8 admin
+    created_ms BIGINT   NOT NULL, -- when it was made
+    expires_ms BIGINT,            -- when it stops working
+    revoked_ms BIGINT,            -- when it was revoked
+    PRIMARY KEY (workspace, id)
+);
+
+-- Answers kept for an Idempotency-Key of a request other than a publish.
+CREATE TABLE kept_answers (
+    workspace    BIGINT   NOT NULL, -- whose it is
+    key          TEXT     NOT NULL, -- the Idempotency-Key
+    request_hash BYTEA    NOT NULL, -- SHA-256 of the request, to tell a reused key
+    status       SMALLINT NOT NULL, -- the status that was answered
+    body         BYTEA    NOT NULL, -- the body that was answered, sealed
+    created_ms   BIGINT   NOT NULL, -- when
+    PRIMARY KEY (workspace, key)
+);
+-- For retention: rows lie in the order of storing, nearly.
+CREATE INDEX kept_answers_by_age ON kept_answers USING brin (created_ms);
