@@ -33,6 +33,7 @@ mod migrate;
 mod nodes;
 mod notes;
 mod partitions;
+mod query;
 mod replays;
 mod retention;
 mod row;
@@ -97,6 +98,7 @@ pub struct PostgresStore {
     writers: writer::Writers,
     hints: Arc<hints::Hints>,
     notes: notes::Notes,
+    retention: retention::Retention,
 }
 
 impl PostgresStore {
@@ -135,6 +137,7 @@ impl PostgresStore {
             writers,
             hints,
             notes: notes::Notes::default(),
+            retention: retention::Retention::default(),
         })
     }
 }

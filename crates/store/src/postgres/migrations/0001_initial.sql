@@ -179,6 +179,8 @@ CREATE TABLE finished_deliveries (
 CREATE INDEX finished_by_webhook ON finished_deliveries (workspace, webhook, id);
 -- A webhook's dead deliveries, for lists and replays.
 CREATE INDEX finished_dead ON finished_deliveries (workspace, webhook, id) WHERE state = 2;
+-- All dead deliveries, for lists.
+CREATE INDEX finished_dead_all ON finished_deliveries (workspace, id) WHERE state = 2;
 -- Deliveries that replays made of an event (those made with it lie between its `first` and `last`).
 CREATE INDEX finished_replayed ON finished_deliveries (workspace, event) WHERE replay IS NOT NULL;
 
