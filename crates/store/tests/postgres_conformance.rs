@@ -53,7 +53,11 @@ async fn run(sql: &str) {
 impl Backend for Schema {
     async fn open(&self) -> SharedStore {
         run(&format!("CREATE SCHEMA IF NOT EXISTS {}", self.name)).await;
-        let separator = if Self::database().contains('?') { '&' } else { '?' };
+        let separator = if Self::database().contains('?') {
+            '&'
+        } else {
+            '?'
+        };
         let url = format!(
             "{}{separator}options=-csearch_path%3D{}",
             Self::database(),
