@@ -40,7 +40,7 @@ impl<B: Backend> Fixture<'_, B> {
         ApiKey {
             id: ApiKeyId::new(self.id()),
             workspace,
-            name: "deploy".into(),
+            name: "de\0ploy".into(),
             hash: [byte; 32],
             hint: "sp_abc".into(),
             scopes: vec![Scope::EventsWrite, Scope::Admin],
@@ -151,7 +151,7 @@ pub async fn workspaces_are_numbered(backend: &impl Backend) {
     assert_eq!(before[0].id, HOME);
     let made = test
         .store
-        .create_workspace("Büro", test.now())
+        .create_workspace("Bü\0ro", test.now())
         .await
         .unwrap();
     assert_eq!(made.created_at, test.now());

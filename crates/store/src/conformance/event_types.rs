@@ -12,7 +12,8 @@ fn event_type(workspace: WorkspaceId, name: &str) -> CustomEventType {
     CustomEventType {
         workspace,
         name: EventType::parse(name).unwrap(),
-        description: "An order was paid.".into(),
+        // With characters that not every database takes as they are.
+        description: "An order\0 was\u{1}0 paid.".into(),
         schema: Some(r#"{"type":"object"}"#.into()),
         example: None,
         enforce: true,

@@ -6,7 +6,13 @@
 //! is cut. A span that is `closing` is about to be dropped: nothing of it becomes pending again,
 //! and none is made in its place before it is gone.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::{GenericClient, Transaction};
 use domain::Timestamp;
@@ -61,6 +67,8 @@ pub(super) struct Partitions {
     link: Arc<Link>,
     span_ms: i64,
     known: RwLock<Vec<Span>>,
+    /// Whether the next span is being made.
+    going_ahead: AtomicBool,
 }
 
 impl Partitions {
@@ -70,22 +78,50 @@ impl Partitions {
             link,
             span_ms: i64::try_from(span.as_millis()).unwrap_or(i64::MAX).max(1),
             known: RwLock::default(),
+            going_ahead: AtomicBool::new(false),
         }
     }
 
     /// Sees to it that events with keys made from `first_ms` to `last_ms` have partitions. Costs
-    /// next to nothing if they do.
+    /// next to nothing if they do; the next span is made in the background, half a span before
+    /// it begins.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while a span among them is being dropped.
-    pub(super) async fn cover(&self, first_ms: i64, last_ms: i64) -> Result<(), StoreError> {
+    pub(super) async fn cover(
+        self: &Arc<Self>,
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<(), StoreError> {
         let (first_ms, last_ms) = (first_ms.max(0), last_ms.max(0));
-        if covers(&self.known.read(), first_ms, last_ms) {
-            return Ok(());
+        if !covers(&self.known.read(), first_ms, last_ms) {
+            self.make(first_ms, last_ms).await?;
         }
+        self.go_ahead(last_ms.saturating_add(self.span_ms / 2));
+        Ok(())
+    }
+
+    async fn make(&self, first_ms: i64, last_ms: i64) -> Result<(), StoreError> {
         let spans = transact!(self, |tx| make(tx, self.span_ms, first_ms, last_ms))?;
         *self.known.write() = spans;
         Ok(())
+    }
+
+    /// Makes the span of `soon_ms` in the background, unless it is there.
+    fn go_ahead(self: &Arc<Self>, soon_ms: i64) {
+        if covers(&self.known.read(), soon_ms, soon_ms)
+            || self.going_ahead.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = this.make(soon_ms, soon_ms).await {
+                // It is tried again, at the latest when the span is needed.
+                tracing::debug!(%error, "failed to make a partition ahead of time");
+            }
+            this.going_ahead.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Forgets a span that is about to be dropped.

@@ -77,7 +77,7 @@ async fn durations(
 }
 
 /// See [`crate::Store::queue_depth`]. Reads the whole queue, which is short as long as receivers
-/// answer: a million deliveries that wait take some 100 ms.
+/// answer: a million deliveries that wait take some 200 ms.
 pub(super) async fn queue_depth(conn: &Client, lease: Lease) -> Result<QueueDepth, StoreError> {
     let sum = conn
         .prepare_cached(
