@@ -1,8 +1,9 @@
 //! A schema of its own for each test, in the database of `DATABASE_URL`.
 
 use std::{
-    env, process, thread,
+    env, process,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
 static MADE: AtomicU32 = AtomicU32::new(0);
