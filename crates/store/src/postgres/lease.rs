@@ -22,6 +22,7 @@ use super::{
     PostgresOptions,
     connect::{Link, OwnConnection, settings},
     hints::Hints,
+    migrate::{LEASES, LOCK_KEY},
     nodes::role_number,
     transact::transact,
     writer::WRITERS,
@@ -106,10 +107,20 @@ impl LeaseKeeper {
 
     /// See [`crate::Store::announce`].
     pub(super) async fn announce(&self, about: Announcement) -> Result<(), StoreError> {
-        *self.about.lock() = about;
+        let news = {
+            let mut said = self.about.lock();
+            let in_flight = about.in_flight;
+            let before = std::mem::replace(&mut *said, about);
+            Announcement {
+                in_flight,
+                ..before
+            } != *said
+        };
         let conn = self.link.connection().await?;
         self.renew(&conn).await?;
-        self.hints.send(Hint::Nodes);
+        if news {
+            self.hints.send(Hint::Nodes);
+        }
         Ok(())
     }
 
@@ -145,6 +156,12 @@ impl LeaseKeeper {
         about: &Announcement,
     ) -> Result<Lease, StoreError> {
         let identity = &self.identity;
+        // Leases become visible in the order of their numbers: who sees one sees all before it.
+        tx.query_one(
+            &format!("SELECT pg_advisory_xact_lock({LOCK_KEY}, $1)"),
+            &[&LEASES],
+        )
+        .await?;
         let earlier = tx
             .query("SELECT lease FROM nodes WHERE id = $1 FOR UPDATE", &[&identity.id])
             .await?;
@@ -187,7 +204,9 @@ impl LeaseKeeper {
         Ok(Lease(lease))
     }
 
-    /// Renews the lease and writes down what the node says of itself; `false` if it has run out.
+    /// Renews the lease and writes down what the node says of itself; `false` if it has run out,
+    /// or was not trusted any more: what was held under it is forgotten then, so it must not come
+    /// back.
     async fn renew(&self, client: &tokio_postgres::Client) -> Result<bool, StoreError> {
         let about = self.about.lock().clone();
         let lease = self.current();
@@ -210,10 +229,11 @@ impl LeaseKeeper {
             )
             .await?;
         let mut state = self.state.lock();
-        if renewed > 0 && state.lease == lease {
-            state.sure_until = state.sure_until.max(asked + self.trusted());
+        if renewed == 0 || state.lease != lease || Instant::now() >= state.sure_until {
+            return Ok(false);
         }
-        Ok(renewed > 0)
+        state.sure_until = asked + self.trusted();
+        Ok(true)
     }
 
     fn trusted(&self) -> Duration {

@@ -32,6 +32,8 @@ pub(super) fn schema_version() -> u32 {
 pub(super) const SCHEMA: i32 = 1;
 /// Making and dropping partitions.
 pub(super) const PARTITIONS: i32 = 2;
+/// Taking a lease.
+pub(super) const LEASES: i32 = 4;
 /// Retention.
 pub(super) const RETENTION: i32 = 3;
 
