@@ -1,8 +1,8 @@
-//! A pipeline over a real SQLite store in a temporary folder, with a clock that stands still.
+//! A pipeline over a real store (testkit says which), with a clock that stands still.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery::{
@@ -18,19 +18,15 @@ use domain::{
     webhook::Webhook,
 };
 use egress::{AddressPolicy, Egress, EgressConfig};
-use store::{
-    DeliveryFilter, DeliveryRow, Page, SharedStore,
-    sqlite::{SqliteOptions, SqliteStore},
-};
-use tempfile::TempDir;
-use testkit::FakeClock;
+use store::{DeliveryFilter, DeliveryRow, Page};
+use testkit::{FakeClock, TestStore};
 
 pub const WS: WorkspaceId = WorkspaceId::DEFAULT;
 
 pub struct Rig {
     pub pipeline: Pipeline,
     pub clock: Arc<FakeClock>,
-    pub folder: Arc<TempDir>,
+    place: TestStore,
     settings: Settings,
     seed: u64,
 }
@@ -42,18 +38,17 @@ impl Rig {
 
     pub async fn with(settings: Settings) -> Self {
         let clock = FakeClock::at(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::open(clock, folder, settings, 1).await
+        Self::open(clock, TestStore::chosen(), settings, 1).await
     }
 
     async fn open(
         clock: Arc<FakeClock>,
-        folder: Arc<TempDir>,
+        place: TestStore,
         settings: Settings,
         seed: u64,
     ) -> Self {
         let pipeline = Pipeline::load(
-            open_store(&folder.path().join("signpost.db")),
+            place.open(Timestamp::from_ms(0)).await,
             Egress::new(EgressConfig {
                 policy: AddressPolicy::public_only().allow_loopback(true),
                 ..EgressConfig::default()
@@ -67,7 +62,7 @@ impl Rig {
         Self {
             pipeline,
             clock,
-            folder,
+            place,
             settings,
             seed,
         }
@@ -78,7 +73,7 @@ impl Rig {
         let Self {
             pipeline,
             clock,
-            folder,
+            place,
             settings,
             seed,
         } = self;
@@ -87,7 +82,7 @@ impl Rig {
         drop(pipeline);
         // Ids start anew with the seed: let the clock tell them apart.
         clock.advance(Duration::from_millis(5));
-        Self::open(clock, folder, settings, seed + 1).await
+        Self::open(clock, place, settings, seed + 1).await
     }
 
     pub async fn webhook(
@@ -173,10 +168,6 @@ impl Rig {
             .unwrap()
             .unwrap()
     }
-}
-
-fn open_store(path: &Path) -> SharedStore {
-    Arc::new(SqliteStore::open(path, SqliteOptions::new(Timestamp::from_ms(0))).unwrap())
 }
 
 pub fn publish(event: &str, data: &str) -> Publish {
