@@ -106,7 +106,7 @@ pub(super) async fn list(
     let find = conn
         .prepare_cached(&format!(
             "SELECT page.*, e.id, e.type
-             FROM ({} ORDER BY id DESC LIMIT {most}) page
+             FROM (SELECT * FROM ({}) parts ORDER BY id DESC LIMIT {most}) page
              CROSS JOIN LATERAL (
                  SELECT id, type FROM events WHERE workspace = {whose} AND key = page.event LIMIT 1
              ) e
