@@ -99,8 +99,9 @@ impl Retention {
             }
             if closing || close(client, span).await? {
                 partitions.forget(span);
+                let before = pruned.events;
                 if drop_span(client, span, pruned).await? {
-                    looked = pruned.events;
+                    looked += pruned.events - before;
                     continue;
                 }
             }
