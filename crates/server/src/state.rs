@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
-use store::SharedStore;
+use store::{NodeRole, SharedStore};
 use tokio::sync::watch;
 
 use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
@@ -63,6 +63,11 @@ impl App {
     /// The key that seals what is kept secret.
     pub fn sealing(&self) -> &SealingKey {
         self.pipeline.sealing()
+    }
+
+    /// What this node does.
+    pub fn role(&self) -> NodeRole {
+        self.config.node.role
     }
 
     /// Says that the server is going down: `/readyz` answers 503 from now on.

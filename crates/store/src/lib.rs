@@ -9,6 +9,7 @@
 //! What stands here decides nothing: matching, schedules and verdicts come in as values.
 
 mod columns;
+pub mod lock;
 mod types;
 
 #[cfg(any(test, feature = "conformance"))]
