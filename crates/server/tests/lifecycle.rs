@@ -8,8 +8,8 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, time::D
 
 use server::{
     ServerConfig, StartError,
-    config::{AccessConfig, FirstOwner, LimitsConfig},
-    lifecycle::{FINGERPRINT_FILE, Installation, KEY_FILE},
+    config::{AccessConfig, FirstOwner, LimitsConfig, NodeConfig},
+    lifecycle::{FINGERPRINT_FILE, Installation, KEY_FILE, NODE_FILE},
     metrics::Metrics,
 };
 use support::{PASSWORD, edge};
@@ -107,21 +107,110 @@ async fn a_wrong_a_damaged_and_a_lost_key_are_told_apart() {
     ));
     fs::remove_file(&key_file).unwrap();
     let lost = start(None).await.unwrap_err();
-    assert!(matches!(lost, StartError::LostKey { .. }), "{lost}");
-    let fingerprint =
-        fs::read_to_string(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
-    assert!(lost.to_string().contains(fingerprint.trim()));
+    let fingerprint = Installation::visit(
+        &ServerConfig {
+            key: Some(key.clone()),
+            ..config(folder.path())
+        },
+        &edge(),
+    )
+    .await
+    .unwrap()
+    .sealing
+    .fingerprint();
+    assert!(
+        matches!(&lost, StartError::LostKey { expected: Some(expected), .. } if *expected == fingerprint),
+        "{lost}"
+    );
+    assert!(lost.to_string().contains(&fingerprint), "{lost}");
+    assert!(!key_file.exists(), "no other key was made");
     start(Some(&key)).await.unwrap();
+}
 
-    // A backup of the database alone: a new key would make its secrets useless without a word.
-    fs::remove_file(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
-    let lost = start(None).await.unwrap_err();
+#[tokio::test]
+async fn a_folder_of_an_older_version_keeps_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let start = async || match server::start(config(folder.path()), edge()).await {
+        Ok(running) => {
+            running.stop().await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    // It kept the fingerprint in a file; the database knows nothing of it.
+    let options = store::sqlite::SqliteOptions::new(support::T0);
+    drop(store::sqlite::SqliteStore::open(&data.join("signpost.db"), options).unwrap());
+    let lost = start().await.unwrap_err();
     assert!(
         matches!(lost, StartError::LostKey { expected: None, .. }),
         "{lost}"
     );
-    assert!(!key_file.exists(), "no other key was made");
-    start(Some(&key)).await.unwrap();
+    let key = domain::seal::SealingKey::new([7; 32]);
+    fs::write(data.join(FINGERPRINT_FILE), key.fingerprint()).unwrap();
+    let lost = start().await.unwrap_err();
+    assert!(lost.to_string().contains(&key.fingerprint()), "{lost}");
+    let another = domain::seal::SealingKey::new([8; 32]);
+    fs::write(data.join(KEY_FILE), another.to_text()).unwrap();
+    let wrong = start().await.unwrap_err();
+    assert!(matches!(wrong, StartError::WrongKey { .. }), "{wrong}");
+    fs::write(data.join(KEY_FILE), key.to_text()).unwrap();
+    start().await.unwrap();
+    // From now on the database knows.
+    fs::remove_file(data.join(FINGERPRINT_FILE)).unwrap();
+    fs::write(data.join(KEY_FILE), another.to_text()).unwrap();
+    let wrong = start().await.unwrap_err();
+    assert!(matches!(wrong, StartError::WrongKey { .. }), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_installation_is_the_same_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let running = server::start(config(folder.path()), edge()).await.unwrap();
+        let nodes = running.app().store().nodes().await.unwrap();
+        ids.push(nodes[0].id);
+        running.stop().await;
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert!(!ids[0].is_nil());
+    let file = folder.path().join("data").join(NODE_FILE);
+    assert_eq!(mode(&file), 0o600);
+    fs::write(&file, "nonsense").unwrap();
+    let refused = server::start(config(folder.path()), edge()).await.err().unwrap();
+    assert!(matches!(refused, StartError::BadNode(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn on_the_way_down_it_serves_until_load_balancers_have_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeConfig {
+        drain_delay: Duration::from_mins(10),
+        ..NodeConfig::default()
+    };
+    let config = ServerConfig {
+        node,
+        ..config(folder.path())
+    };
+    let running = server::start(config, edge()).await.unwrap();
+    let (address, app) = (running.address(), running.app().clone());
+    let stopping = tokio::spawn(running.stop());
+    app.wait_for_draining().await;
+    let ready = exchange(address, &get("/readyz")).await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let alive = exchange(address, &get("/healthz")).await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    // A client that would keep its connection is told not to.
+    let body = r#"{"event":"order.paid","data":{}}"#;
+    let publish = format!(
+        "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(address, &publish).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    stopping.abort();
 }
 
 #[tokio::test]
