@@ -36,6 +36,7 @@ mod partitions;
 mod replays;
 mod retention;
 mod row;
+pub mod scratch;
 mod stats;
 mod store;
 mod tally;
