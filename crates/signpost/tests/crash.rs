@@ -13,7 +13,6 @@
 mod harness;
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Arc,
@@ -23,13 +22,17 @@ use std::{
 };
 
 use http::Method;
-use serde_json::{Value, json};
-use standardwebhooks::Webhook;
+use serde_json::json;
 use tempfile::TempDir;
-use testkit::{Answer, Received, Receiver, SeededEntropy};
+use testkit::{Answer, Receiver, SeededEntropy};
 use tokio::{sync::watch, task::JoinSet};
 
-use harness::{api::Api, program::Program, subscriber::Subscriber};
+use harness::{
+    api::Api,
+    ledger::{Expected, Ledger},
+    program::Program,
+    subscriber::Subscriber,
+};
 
 const SECRET: &str = "whsec_c2lnbnBvc3QgdGVzdHMsIG5vdCBzZWNyZXQ=";
 /// How many attempts at the webhook may run at once: so many may be repeated for each kill.
@@ -122,7 +125,15 @@ async fn what_was_acknowledged_is_delivered_or_dead_after_any_kills() {
     assert_eq!(*progress.acknowledged.borrow(), plan.events);
 
     let deliveries = webhook.settled(&Api::new(program.address())).await;
-    Ledger::new(&receiver.received()).check(&deliveries, plan);
+    let repeated = Ledger::new(SECRET, &receiver.received()).check(&deliveries, &expected(plan));
+    eprintln!(
+        "{} events, {} kills: all there, {repeated} repeated",
+        plan.events, plan.rounds
+    );
+    assert!(
+        repeated <= CONCURRENCY * plan.rounds,
+        "{plan:?}: {repeated} were repeated, more than were in flight at the kills"
+    );
 }
 
 /// How a doomed event's data shows that it is.
@@ -134,6 +145,20 @@ fn is_doomed(number: usize) -> bool {
 
 fn id(number: usize) -> String {
     format!("crash-{number}")
+}
+
+fn expected(plan: Plan) -> Vec<Expected> {
+    (0..plan.events)
+        .map(|number| Expected {
+            id: id(number),
+            number,
+            state: if is_doomed(number) {
+                "dead"
+            } else {
+                "delivered"
+            },
+        })
+        .collect()
 }
 
 /// Posts event after event, each until it is acknowledged.
@@ -190,83 +215,4 @@ async fn await_moment(progress: &Progress, receiver: &Receiver, round: usize, ra
         (random >> 40) % (DELAY_MS_MAX * 1_000),
     ))
     .await;
-}
-
-/// What the receiver got, by event.
-struct Ledger {
-    received: HashMap<String, Vec<Received>>,
-    total: usize,
-}
-
-impl Ledger {
-    fn new(requests: &[Received]) -> Self {
-        let webhook = Webhook::new(SECRET).expect("the secret is valid");
-        let mut received: HashMap<String, Vec<Received>> = HashMap::new();
-        for request in requests {
-            webhook
-                .verify(&request.body, &request.headers)
-                .expect("each attempt is rightly signed");
-            let id = request.header("webhook-id").to_owned();
-            received.entry(id).or_default().push(request.clone());
-        }
-        Self {
-            received,
-            total: requests.len(),
-        }
-    }
-
-    /// Holds the deliveries that the API lists to what the receiver got.
-    fn check(&self, deliveries: &[Value], plan: Plan) {
-        let states: HashMap<_, _> = deliveries
-            .iter()
-            .map(|delivery| {
-                (
-                    delivery["eventId"].as_str().expect("an id is text"),
-                    delivery,
-                )
-            })
-            .collect();
-        assert_eq!(
-            deliveries.len(),
-            plan.events,
-            "{plan:?}: one delivery for each event"
-        );
-        assert_eq!(states.len(), plan.events, "{plan:?}: each of its own event");
-        for number in 0..plan.events {
-            let id = id(number);
-            let delivery = states
-                .get(id.as_str())
-                .unwrap_or_else(|| panic!("{plan:?}: {id} is lost"));
-            let copies = self
-                .received
-                .get(&id)
-                .unwrap_or_else(|| panic!("{plan:?}: {id} never arrived: {delivery:#}"));
-            assert!(
-                copies.iter().all(|copy| copy.body == copies[0].body),
-                "{plan:?}: {id} arrived in two forms"
-            );
-            let body: Value = serde_json::from_slice(&copies[0].body).expect("a body is JSON");
-            assert_eq!(body["data"]["number"], number, "{plan:?}: {id}");
-            let state = if is_doomed(number) {
-                "dead"
-            } else {
-                "delivered"
-            };
-            assert_eq!(delivery["state"], state, "{plan:?}: {id}: {delivery:#}");
-        }
-        let repeated = self.total - self.received.len();
-        eprintln!(
-            "{} events, {} kills: all there, {repeated} repeated",
-            plan.events, plan.rounds
-        );
-        assert!(
-            repeated <= CONCURRENCY * plan.rounds,
-            "{plan:?}: {repeated} were repeated, more than were in flight at the kills"
-        );
-        assert_eq!(
-            self.received.len(),
-            plan.events,
-            "{plan:?}: nothing arrived that was not published"
-        );
-    }
 }

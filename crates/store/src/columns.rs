@@ -128,8 +128,12 @@ pub(crate) const fn slot(at: Timestamp) -> i64 {
 /// The time in whose slot a delivery is counted: the one in its id, so that no transition has to
 /// look it up.
 pub(crate) fn made_at(delivery: DeliveryId) -> Timestamp {
-    let ms = delivery.uuid().as_u128() >> 80;
-    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+    Timestamp::from_ms(id_ms(delivery.uuid()))
+}
+
+/// The time in an id, in milliseconds since 1970.
+pub(crate) fn id_ms(id: Uuid) -> i64 {
+    i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX)
 }
 
 /// Counts of one webhook in one slot, to be added.

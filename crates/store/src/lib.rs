@@ -10,6 +10,7 @@
 
 mod columns;
 pub mod lock;
+mod records;
 mod types;
 
 #[cfg(any(test, feature = "conformance"))]

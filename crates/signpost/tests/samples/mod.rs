@@ -1,6 +1,6 @@
 //! What the whole-program tests share: the real binary ([`program`]), its API as any client sees
 //! it ([`api`]), the code in the seed documents ([`seeds`]), servers that run that code
-//! ([`peers`]), recorded payloads ([`corpora`]) and a table of webhooks ([`subscriber`]).
+//! ([`peers`]), recorded payloads ([`corpora`]), a table of webhooks ([`subscriber`]) and a ledger of what arrived ([`ledger`]).
 //!
 //! Nothing of the seeds or corpora is kept here: both are read where they exist, and a test that
 //! needs them says so and ends where they do not.
@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod corpora;
+pub mod ledger;
 pub mod peers;
 pub mod program;
 pub mod seeds;

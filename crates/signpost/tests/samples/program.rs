@@ -67,6 +67,26 @@ impl Program {
         &self.address
     }
 
+    /// Sends it a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .expect("kill can be run");
+        assert!(sent.success(), "SIG{name} could not be sent");
+    }
+
+    /// Waits until it has ended by itself; answers whether it says that all went well.
+    pub fn wait(mut self) -> bool {
+        let status = self.child.wait().expect("a child can be waited for");
+        status.success()
+    }
+
+    /// What it said last.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
     /// Ends it at once, as a power cut does (`SIGKILL`).
     pub fn kill(mut self) {
         self.child.kill().expect("it runs until it is killed");

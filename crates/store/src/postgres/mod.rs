@@ -33,6 +33,7 @@ mod migrate;
 mod nodes;
 mod notes;
 mod partitions;
+mod query;
 mod replays;
 mod retention;
 mod row;
@@ -96,8 +97,9 @@ pub struct PostgresStore {
     lease: Arc<LeaseKeeper>,
     partitions: Arc<partitions::Partitions>,
     writers: writer::Writers,
-    hints: hints::Hints,
+    hints: Arc<hints::Hints>,
     notes: notes::Notes,
+    retention: retention::Retention,
 }
 
 impl PostgresStore {
@@ -109,7 +111,7 @@ impl PostgresStore {
     /// newer Signpost has changed it in a way that this one cannot work with,
     /// [`StoreError::Failed`] if the URL is wrong or a right is lacking.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let link = Arc::new(Link::new(url, options.connections.max(2))?);
+        let link = Arc::new(Link::new(url, options.connections.max(2) + usize::from(writer::WRITERS.unsigned_abs()))?);
         let mut first = link.own_connection().await?;
         let mut migrating = std::pin::pin!(migrate::migrate(&mut first.client));
         let migrated = tokio::select! {
@@ -125,12 +127,9 @@ impl PostgresStore {
             options.partition_span,
         ));
         let hints = hints::Hints::start(Arc::clone(&link));
-        let lease = LeaseKeeper::start(Arc::clone(&link), &options).await?;
+        let lease = LeaseKeeper::start(Arc::clone(&link), Arc::clone(&hints), &options).await?;
         let writers = writer::Writers::start(
-            Arc::clone(&link),
-            Arc::clone(&lease),
-            Arc::clone(&partitions),
-            options.observer,
+            &link, &lease, &partitions, &options.observer,
         );
         Ok(Self {
             link,
@@ -139,6 +138,7 @@ impl PostgresStore {
             writers,
             hints,
             notes: notes::Notes::default(),
+            retention: retention::Retention::default(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! How values stand in columns of PostgreSQL, beyond what every database shares.
 
+use std::borrow::Cow;
+
 use domain::{
     EventId, EventKey, Timestamp, WorkspaceId,
     event::{Event, EventType},
@@ -98,6 +100,57 @@ pub(super) fn small(value: i64) -> i16 {
     i16::try_from(value).unwrap_or(i16::MAX)
 }
 
+/// Reads a small number.
+pub(super) fn number(row: &Row, column: usize) -> Result<i64, StoreError> {
+    get::<i16>(row, column).map(i64::from)
+}
+
+/// Reads a small number that may be missing.
+pub(super) fn number_or_null(row: &Row, column: usize) -> Result<Option<i64>, StoreError> {
+    Ok(get::<Option<i16>>(row, column)?.map(i64::from))
+}
+
+/// Reads an HTTP status that may be missing.
+pub(super) fn status(row: &Row, column: usize) -> Result<Option<u16>, StoreError> {
+    get::<Option<i16>>(row, column)?
+        .map(|status| u16::try_from(status).map_err(|_| corrupt("a status")))
+        .transpose()
+}
+
+/// Stands in a column before what it stands for: `0` for U+0000, `1` for itself.
+const ESCAPE: char = '\u{1}';
+
+/// Text that came from outside, for a column: PostgreSQL's TEXT cannot hold U+0000, so that is
+/// written as U+0001 `0`, and U+0001 itself as U+0001 `1`. [`text`] gives back exactly what it was.
+/// Different texts stay different, so what is stored so can be looked up so.
+pub(super) fn stored(text: &str) -> Cow<'_, str> {
+    if text.contains(['\0', ESCAPE]) {
+        // The escape first: it must not meet those that stand for U+0000.
+        text.replace(ESCAPE, "\u{1}1").replace('\0', "\u{1}0").into()
+    } else {
+        text.into()
+    }
+}
+
+/// [`stored`] for what may be missing.
+pub(super) fn stored_or_null(text: Option<&str>) -> Option<Cow<'_, str>> {
+    text.map(stored)
+}
+
+fn restored(text: &str) -> String {
+    text.replace("\u{1}0", "\0").replace("\u{1}1", "\u{1}")
+}
+
+/// Reads text that was written as [`stored`].
+pub(super) fn text(row: &Row, column: usize) -> Result<String, StoreError> {
+    get(row, column).map(restored)
+}
+
+/// Reads text that was written as [`stored`] and may be missing.
+pub(super) fn text_or_null(row: &Row, column: usize) -> Result<Option<String>, StoreError> {
+    Ok(get::<Option<&str>>(row, column)?.map(restored))
+}
+
 /// The columns that [`event`] reads, of a table called `e`.
 pub(super) const EVENT_COLUMNS: &str =
     "e.key, e.type, e.id, e.accepted_ms, e.happened_ms, e.hops, e.data";
@@ -132,5 +185,19 @@ pub(super) fn event_id(row: &Row, column: usize, key: EventKey) -> Result<EventI
     match get::<Option<&str>>(row, column)? {
         Some(text) => EventId::parse(text).map_err(|_| corrupt("an event id")),
         None => Ok(EventId::from_key(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{restored, stored};
+
+    #[test]
+    fn any_text_comes_back() {
+        for text in ["", "plain", "\0", "a\0b", "\u{1}", "\u{1}0", "\u{1}1\0", "\0\u{1}\u{1}0\0"] {
+            let kept = stored(text);
+            assert!(!kept.contains('\0'), "{text:?}");
+            assert_eq!(restored(&kept), text, "{text:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use deadpool_postgres::GenericClient;
 use domain::{Timestamp, WebhookId, WorkspaceId};
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::row::{Counts, slot};
@@ -23,13 +24,13 @@ pub(super) struct Tally {
 #[derive(Default)]
 pub(super) struct Sums {
     pub(super) workspaces: Vec<i64>,
-    pub(super) webhooks: Vec<Uuid>,
-    pub(super) slots: Vec<i64>,
-    pub(super) made: Vec<i64>,
-    pub(super) delivered: Vec<i64>,
-    pub(super) dead: Vec<i64>,
-    pub(super) attempts: Vec<i64>,
-    pub(super) attempts_failed: Vec<i64>,
+    webhooks: Vec<Uuid>,
+    slots: Vec<i64>,
+    made: Vec<i64>,
+    delivered: Vec<i64>,
+    dead: Vec<i64>,
+    attempts: Vec<i64>,
+    attempts_failed: Vec<i64>,
 }
 
 impl Sums {
@@ -44,6 +45,32 @@ impl Sums {
         SET made = c.made + excluded.made, delivered = c.delivered + excluded.delivered,
             dead = c.dead + excluded.dead, attempts = c.attempts + excluded.attempts,
             attempts_failed = c.attempts_failed + excluded.attempts_failed";
+
+    /// Adds them up in the database; `add` is [`Sums::SQL`] prepared.
+    pub(super) async fn write(
+        &self,
+        client: &impl GenericClient,
+        add: &Statement,
+        writer: i16,
+    ) -> Result<(), StoreError> {
+        client
+            .execute(
+                add,
+                &[
+                    &self.workspaces,
+                    &self.webhooks,
+                    &self.slots,
+                    &self.made,
+                    &self.delivered,
+                    &self.dead,
+                    &self.attempts,
+                    &self.attempts_failed,
+                    &writer,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
 }
 
 impl Tally {
@@ -85,23 +112,7 @@ impl Tally {
         if self.counts.is_empty() {
             return Ok(());
         }
-        let sums = self.sums();
         let add = tx.prepare_cached(Sums::SQL).await?;
-        tx.execute(
-            &add,
-            &[
-                &sums.workspaces,
-                &sums.webhooks,
-                &sums.slots,
-                &sums.made,
-                &sums.delivered,
-                &sums.dead,
-                &sums.attempts,
-                &sums.attempts_failed,
-                &SELDOM,
-            ],
-        )
-        .await?;
-        Ok(())
+        self.sums().write(tx, &add, SELDOM).await
     }
 }

@@ -121,7 +121,7 @@ macro_rules! look {
         loop {
             let outcome = async {
                 let $conn = trial.link.connection().await?;
-                let $conn: &deadpool_postgres::ClientWrapper = &$conn;
+                let $conn: &deadpool_postgres::Client = &$conn;
                 $body.await
             }
             .await;

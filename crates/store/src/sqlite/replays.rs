@@ -6,7 +6,7 @@
 use domain::{
     EventKey, ReplayId, Timestamp, WebhookId, WorkspaceId,
     event::Event,
-    replay::{Replay, ReplayScope, ReplayState},
+    replay::{Replay, ReplayScope},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
@@ -14,51 +14,33 @@ use uuid::Uuid;
 use super::{
     events::{by_key, insert_delivery},
     row::{
-        EVENT_COLUMNS, corrupt, count, earliest_id, event as read_event, integer, latest_id, limit, time, time_or_null,
+        EVENT_COLUMNS, count, earliest_id, event as read_event, integer, latest_id, limit, time, time_or_null,
         uuid, uuid_or_null,
     },
     writer::Batch,
 };
-use crate::{NewDelivery, Page, ReplayBatch, StoreError};
+use crate::{
+    NewDelivery, Page, ReplayBatch, StoreError,
+    records::{ScopeColumns, replay_state, replay_state_number},
+};
 
 const COLUMNS: &str =
     "workspace, id, webhook, scope, event, since_ms, until_ms, state, examined, total, created,
      created_ms, finished_ms";
 
-const RUNNING: i64 = 0;
-const COMPLETED: i64 = 1;
-const CANCELLED: i64 = 2;
-
-const ONE_EVENT: i64 = 0;
-const RANGE: i64 = 1;
-const FAILED_SINCE: i64 = 2;
-
 fn read(row: &Row<'_>) -> Result<Replay, StoreError> {
-    let scope = match row.get::<_, i64>(3)? {
-        ONE_EVENT => ReplayScope::Event {
-            event: EventKey::new(uuid(row, 4)?),
-        },
-        RANGE => ReplayScope::Range {
-            since: time(row, 5)?,
-            until: time(row, 6)?,
-        },
-        FAILED_SINCE => ReplayScope::FailedSince {
-            since: time(row, 5)?,
-        },
-        _ => return Err(corrupt("a replay's scope")),
-    };
-    let state = match row.get::<_, i64>(7)? {
-        RUNNING => ReplayState::Running,
-        COMPLETED => ReplayState::Completed,
-        CANCELLED => ReplayState::Cancelled,
-        _ => return Err(corrupt("a replay's state")),
+    let scope = ScopeColumns {
+        scope: row.get(3)?,
+        event: uuid_or_null(row, 4)?,
+        since_ms: row.get(5)?,
+        until_ms: row.get(6)?,
     };
     Ok(Replay {
         workspace: WorkspaceId::new(row.get(0)?),
         id: ReplayId::new(uuid(row, 1)?),
         webhook: WebhookId::new(uuid(row, 2)?),
-        scope,
-        state,
+        scope: scope.read()?,
+        state: replay_state(row.get(7)?)?,
         examined: count(row.get(8)?),
         total: count(row.get(9)?),
         created: count(row.get(10)?),
@@ -113,16 +95,7 @@ pub(super) fn total(conn: &Connection, replay: &Replay) -> Result<u64, StoreErro
 
 /// See [`crate::Store::create_replay`]; `replay.total` was counted.
 pub(super) fn create(batch: &mut Batch<'_, '_>, replay: &Replay) -> Result<(), StoreError> {
-    let (scope, event, since, until) = match replay.scope {
-        ReplayScope::Event { event } => (ONE_EVENT, Some(event.uuid().into_bytes()), None, None),
-        ReplayScope::Range { since, until } => (RANGE, None, Some(since), Some(until)),
-        ReplayScope::FailedSince { since } => (FAILED_SINCE, None, Some(since), None),
-    };
-    let state = match replay.state {
-        ReplayState::Running => RUNNING,
-        ReplayState::Completed => COMPLETED,
-        ReplayState::Cancelled => CANCELLED,
-    };
+    let scope = ScopeColumns::new(replay.scope);
     let mut insert = batch.conn.prepare_cached(&format!(
         "INSERT INTO replays ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
     ))?;
@@ -130,11 +103,11 @@ pub(super) fn create(batch: &mut Batch<'_, '_>, replay: &Replay) -> Result<(), S
         replay.workspace.number(),
         replay.id.uuid().as_bytes(),
         replay.webhook.uuid().as_bytes(),
-        scope,
-        event,
-        since.map(Timestamp::ms),
-        until.map(Timestamp::ms),
-        state,
+        scope.scope,
+        scope.event.map(Uuid::into_bytes),
+        scope.since_ms,
+        scope.until_ms,
+        replay_state_number(replay.state),
         integer(replay.examined),
         integer(replay.total),
         integer(replay.created),

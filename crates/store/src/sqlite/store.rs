@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Accepted, Announcement, Changes, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow, Due, EventFilter,
     FinishAttempt, Finished, Hint, KeptAnswer, Lease, NewDelivery, NewEvent, Node, Page, Pruned, QueueDepth,
-    ReplayBatch, Retried, Store, StoreError, StoreFacts, WebhookStats,
+    ReplayBatch, Retried, Store, StoreError, StoreFacts, WebhookStats, records::WebhookRecord,
 };
 
 impl SqliteStore {
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
-        let record = webhooks::Record::new(webhook)?;
+        let record = WebhookRecord::new(webhook)?;
         self.apply(move |batch| webhooks::create(batch, &record))
             .await
     }
@@ -230,7 +230,7 @@ impl Store for SqliteStore {
         webhook: Webhook,
         expected: Timestamp,
     ) -> Result<bool, StoreError> {
-        let record = webhooks::Record::new(webhook)?;
+        let record = WebhookRecord::new(webhook)?;
         self.apply(move |batch| webhooks::update(batch, &record, expected))
             .await
     }

@@ -2,7 +2,7 @@
 
 use domain::{
     Timestamp, WebhookId, WorkspaceId,
-    webhook::{DisabledReason, Sealed, Webhook, WebhookSecret, WebhookState},
+    webhook::{DisabledReason, Sealed, Webhook},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
@@ -10,95 +10,34 @@ use uuid::Uuid;
 use super::{
     due::flag_ordered,
     events::accept,
-    row::{corrupt, limit, time, time_or_null, uuid},
+    row::{limit, time, time_or_null, uuid},
     writer::Batch,
 };
-use crate::{NewEvent, Page, StoreError};
+use crate::{
+    NewEvent, Page, StoreError,
+    records::{WebhookRecord, reason_number, webhook_config, webhook_secrets, webhook_state},
+};
 
 const COLUMNS: &str =
     "workspace, id, config, headers, secrets, state, disabled_reason, disabled_ms,
      failing_since_ms, created_ms, updated_ms";
 
-const ACTIVE: i64 = 0;
-const INACTIVE: i64 = 1;
-const DISABLED: i64 = 2;
-
-const GONE: i64 = 0;
-const FAILING: i64 = 1;
-
 fn read(row: &Row<'_>) -> Result<Webhook, StoreError> {
-    let config: String = row.get(2)?;
-    let secrets: String = row.get(4)?;
-    let state = match row.get::<_, i64>(5)? {
-        ACTIVE => WebhookState::Active,
-        INACTIVE => WebhookState::Inactive,
-        DISABLED => WebhookState::Disabled {
-            reason: if row.get::<_, i64>(6)? == GONE {
-                DisabledReason::Gone
-            } else {
-                DisabledReason::Failing
-            },
-            at: time(row, 7)?,
-        },
-        _ => return Err(corrupt("a webhook state")),
-    };
-    let secrets: Vec<WebhookSecret> =
-        serde_json::from_str(&secrets).map_err(|_| corrupt("a webhook's secrets"))?;
     Ok(Webhook {
         workspace: WorkspaceId::new(row.get(0)?),
         id: WebhookId::new(uuid(row, 1)?),
-        config: serde_json::from_str(&config)
-            .map_err(|error| corrupt(&format!("a webhook's configuration ({error})")))?,
+        config: webhook_config(&row.get::<_, String>(2)?)?,
         headers: row.get::<_, Option<Vec<u8>>>(3)?.map(Sealed),
-        secrets,
-        state,
+        secrets: webhook_secrets(&row.get::<_, String>(4)?)?,
+        state: webhook_state(row.get(5)?, row.get(6)?, row.get(7)?)?,
         failing_since: time_or_null(row, 8)?,
         created_at: time(row, 9)?,
         updated_at: time(row, 10)?,
     })
 }
 
-/// A webhook's record as columns, written out before it goes to the writer.
-pub(super) struct Record {
-    webhook: Webhook,
-    config: String,
-    secrets: String,
-}
-
-impl Record {
-    pub(super) fn new(webhook: Webhook) -> Result<Self, StoreError> {
-        let unwritable = |error: serde_json::Error| {
-            StoreError::Failed(format!("a webhook that is no JSON: {error}"))
-        };
-        let config = serde_json::to_string(&webhook.config).map_err(unwritable)?;
-        let secrets = serde_json::to_string(&webhook.secrets).map_err(unwritable)?;
-        Ok(Self {
-            webhook,
-            config,
-            secrets,
-        })
-    }
-
-    fn state(&self) -> (i64, Option<i64>, Option<i64>) {
-        match self.webhook.state {
-            WebhookState::Active => (ACTIVE, None, None),
-            WebhookState::Inactive => (INACTIVE, None, None),
-            WebhookState::Disabled { reason, at } => {
-                (DISABLED, Some(reason_number(reason)), Some(at.ms()))
-            }
-        }
-    }
-}
-
-const fn reason_number(reason: DisabledReason) -> i64 {
-    match reason {
-        DisabledReason::Gone => GONE,
-        DisabledReason::Failing => FAILING,
-    }
-}
-
 /// See [`crate::Store::create_webhook`].
-pub(super) fn create(batch: &mut Batch<'_, '_>, record: &Record) -> Result<(), StoreError> {
+pub(super) fn create(batch: &mut Batch<'_, '_>, record: &WebhookRecord) -> Result<(), StoreError> {
     let webhook = &record.webhook;
     let (state, reason, disabled_ms) = record.state();
     let mut insert = batch.conn.prepare_cached(&format!(
@@ -108,7 +47,7 @@ pub(super) fn create(batch: &mut Batch<'_, '_>, record: &Record) -> Result<(), S
         webhook.workspace.number(),
         webhook.id.uuid().as_bytes(),
         record.config,
-        webhook.headers.as_ref().map(|headers| &headers.0),
+        record.headers(),
         record.secrets,
         state,
         reason,
@@ -123,7 +62,7 @@ pub(super) fn create(batch: &mut Batch<'_, '_>, record: &Record) -> Result<(), S
 /// See [`crate::Store::update_webhook`].
 pub(super) fn update(
     batch: &mut Batch<'_, '_>,
-    record: &Record,
+    record: &WebhookRecord,
     expected: Timestamp,
 ) -> Result<bool, StoreError> {
     let webhook = &record.webhook;
@@ -140,7 +79,7 @@ pub(super) fn update(
         webhook.id.uuid().as_bytes(),
         expected.ms(),
         record.config,
-        webhook.headers.as_ref().map(|headers| &headers.0),
+        record.headers(),
         record.secrets,
         state,
         reason,

@@ -43,15 +43,14 @@ CREATE TABLE nodes (
     counted_to BIGINT                   -- the youngest lease that it has taken into account
 );
 
--- One row for each connection that writes under a lease. Its lock orders a batch against the end
--- of the lease; `batch` tells after a lost connection whether the batch was committed. Gone with
--- the lease.
+-- What may be held under a lease: a row for claims (0) and one for each connection that commits
+-- groups (from 1 on). Whoever takes something under a lease locks its row; who ends the lease
+-- deletes them first. So nothing is taken under a lease that has ended.
 CREATE TABLE fences (
     lease  BIGINT   NOT NULL, -- whose
-    writer SMALLINT NOT NULL, -- which of its connections: 0 claims, from 1 on group commits
-    batch  BIGINT   NOT NULL, -- number of the last batch that was committed
+    writer SMALLINT NOT NULL, -- for whom
     PRIMARY KEY (lease, writer)
-) WITH (fillfactor = 50);
+);
 
 -- What a transition leaves in its own transaction, to tell after a lost connection whether it was
 -- committed. Of no use after that.
@@ -134,7 +133,6 @@ CREATE TABLE pending_deliveries (
     attempts         INTEGER  NOT NULL, -- attempts made
     due_ms           BIGINT   NOT NULL, -- when the next attempt may start
     held_by          BIGINT   NOT NULL, -- lease of the node that holds it; 0: nobody
-    claim            BIGINT   NOT NULL, -- number of the claim that took it, to undo one of unknown fate; 0: none
     ordered          BOOLEAN  NOT NULL, -- whether its webhook is strictly ordered
     position         BIGINT   NOT NULL, -- ordered: where it stands in the order; else 0
     created_ms       BIGINT   NOT NULL, -- when it was made
@@ -181,6 +179,8 @@ CREATE TABLE finished_deliveries (
 CREATE INDEX finished_by_webhook ON finished_deliveries (workspace, webhook, id);
 -- A webhook's dead deliveries, for lists and replays.
 CREATE INDEX finished_dead ON finished_deliveries (workspace, webhook, id) WHERE state = 2;
+-- All dead deliveries, for lists.
+CREATE INDEX finished_dead_all ON finished_deliveries (workspace, id) WHERE state = 2;
 -- Deliveries that replays made of an event (those made with it lie between its `first` and `last`).
 CREATE INDEX finished_replayed ON finished_deliveries (workspace, event) WHERE replay IS NOT NULL;
 
