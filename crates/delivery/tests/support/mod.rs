@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod cluster;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery::{
-    Pipeline, Settings,
+    Edge, Pipeline, Settings,
     accept::{Publish, Receipt},
     webhooks::WebhookInput,
 };
@@ -52,13 +54,27 @@ impl Rig {
         settings: Settings,
         seed: u64,
     ) -> Self {
+        let store = open_store(&folder.path().join("signpost.db"));
+        let edge = testkit::edge(&clock, seed);
+        Self::over(store, edge, clock, folder, settings, seed).await
+    }
+
+    /// A pipeline over `store`.
+    pub async fn over(
+        store: SharedStore,
+        edge: Edge,
+        clock: Arc<FakeClock>,
+        folder: Arc<TempDir>,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
         let pipeline = Pipeline::load(
-            open_store(&folder.path().join("signpost.db")),
+            store,
             Egress::new(EgressConfig {
                 policy: AddressPolicy::public_only().allow_loopback(true),
                 ..EgressConfig::default()
             }),
-            testkit::edge(&clock, seed),
+            edge,
             SealingKey::new([7; 32]),
             settings.clone(),
         )
