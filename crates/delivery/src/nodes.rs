@@ -100,6 +100,8 @@ pub(crate) struct Nodes {
     /// Whether another node wants notes.
     watched: AtomicBool,
     address: Mutex<Option<String>>,
+    /// Whether it is about to be drained.
+    leaving: AtomicBool,
     said_at: Mutex<Option<Instant>>,
     /// One count at a time.
     turn: tokio::sync::Mutex<()>,
@@ -121,6 +123,7 @@ impl Nodes {
             counted_to: AtomicI64::new(0),
             watched: AtomicBool::new(false),
             address: Mutex::default(),
+            leaving: AtomicBool::new(false),
             said_at: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             bell: Notify::new(),
@@ -157,6 +160,12 @@ impl Pipeline {
         *self.shared.nodes.address.lock() = Some(address);
         self.shared.nodes.bell.notify_one();
     }
+
+    /// Says that this node is about to go down. It goes on sending until [`Pipeline::drain`].
+    pub fn set_leaving(&self) {
+        self.shared.nodes.leaving.store(true, Ordering::Release);
+        self.shared.nodes.bell.notify_one();
+    }
 }
 
 impl Shared {
@@ -166,7 +175,7 @@ impl Shared {
         let in_flight = self.in_flight.load(Ordering::Acquire);
         Announcement {
             address: self.nodes.address.lock().clone(),
-            draining: self.is_draining(),
+            draining: self.is_draining() || self.nodes.leaving.load(Ordering::Acquire),
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             watches: self.watches(),
             counted_to: (counted_to > 0).then_some(Lease(counted_to)),

@@ -206,6 +206,7 @@ async fn run(
     let egress = egress(&config, gatekeeper.is_local());
     let settings = Settings {
         retention: config.retention,
+        role: config.node.role,
         ..Settings::default()
     };
     let Installation {
@@ -215,6 +216,7 @@ async fn run(
     } = installation;
     let pipeline = Pipeline::load(store, egress, edge, sealing, settings).await?;
     pipeline.metrics().register(metrics.registry_mut());
+    pipeline.set_address(address.to_string());
     pipeline.spawn();
     let limits = config.limits.clone();
     let app = App::new(config, pipeline, gatekeeper, metrics);

@@ -70,9 +70,11 @@ impl App {
         self.config.node.role
     }
 
-    /// Says that the server is going down: `/readyz` answers 503 from now on.
+    /// Says that the server is going down: `/readyz` answers 503 from now on, and other nodes see
+    /// it as draining.
     pub fn start_draining(&self) {
         self.draining.send_replace(true);
+        self.pipeline.set_leaving();
     }
 
     /// Whether the server is going down.

@@ -11,18 +11,14 @@ use server::{
     ServerConfig,
     config::{DatabaseUrl, NodeConfig},
 };
-use store::{Announcement, NodeRole};
+use store::NodeRole;
 use support::TestServer;
 
 #[tokio::test]
 async fn a_process_that_is_alone_is_the_only_node() {
     let server = TestServer::local().await;
-    let about = Announcement {
-        address: Some("127.0.0.1:8000".to_owned()),
-        in_flight: 3,
-        ..Announcement::default()
-    };
-    server.front.app().store().announce(about).await.unwrap();
+    let pipeline = &server.front.app().pipeline;
+    pipeline.set_address("127.0.0.1:8000".to_owned());
     let answer = server.get("/api/v1/nodes").send().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let mut list = answer.json();
@@ -40,7 +36,7 @@ async fn a_process_that_is_alone_is_the_only_node() {
                 "isSelf": true,
                 "startedAt": "2026-01-31T09:30:00.000Z",
                 "seenAt": "2026-01-31T09:30:00.000Z",
-                "inFlight": 3,
+                "inFlight": 0,
             }],
             "nextCursor": null,
         })

@@ -54,11 +54,17 @@ pub fn spawn(app: &SharedApp) -> JoinHandle<()> {
 }
 
 async fn watch(app: SharedApp) {
+    let mut changes = app.pipeline.on_access_change();
     loop {
-        sleep(LOOK_EVERY).await;
-        if app.gatekeeper.is_local()
-            && let Err(error) = access_changed(&app).await
-        {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = sleep(LOOK_EVERY), if app.gatekeeper.is_local() => {}
+        }
+        if let Err(error) = access_changed(&app).await {
             tracing::debug!(%error, "failed to look for users");
         }
     }

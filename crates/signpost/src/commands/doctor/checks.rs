@@ -241,6 +241,13 @@ async fn look(data_dir: &DataDir, store: &SharedStore) -> Result<Vec<Check>, Sto
         checks.push(disk(facts.free_bytes));
         return Ok(checks);
     }
+    if !facts.unsafe_settings.is_empty() {
+        checks.push(warn(
+            "durability",
+            format!("PostgreSQL runs with {}", facts.unsafe_settings.join(", ")),
+            "switch it on: what was accepted can be lost in a power cut",
+        ));
+    }
     checks.push(nodes(&store.nodes().await?));
     let fingerprint = store.sealed_with(None).await?;
     checks.push(shared_key(data_dir, fingerprint.as_deref()));
