@@ -55,6 +55,14 @@ impl TestStore {
     pub fn chosen() -> Self {
         Self {
             database: chosen_database(),
+            ..Self::sqlite()
+        }
+    }
+
+    /// A place for a store in SQLite, whatever is chosen: for a test that is about it.
+    pub fn sqlite() -> Self {
+        Self {
+            database: None,
             folder: tempfile::tempdir()
                 .expect("the system's folder for temporary files can be written to"),
         }

@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod cluster;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery::{
-    Pipeline, Settings,
+    Edge, Pipeline, Settings,
     accept::{Publish, Receipt},
     webhooks::WebhookInput,
 };
@@ -18,7 +20,7 @@ use domain::{
     webhook::Webhook,
 };
 use egress::{AddressPolicy, Egress, EgressConfig};
-use store::{DeliveryFilter, DeliveryRow, Page};
+use store::{DeliveryFilter, DeliveryRow, Page, SharedStore};
 use testkit::{FakeClock, TestStore};
 
 pub const WS: WorkspaceId = WorkspaceId::DEFAULT;
@@ -26,7 +28,7 @@ pub const WS: WorkspaceId = WorkspaceId::DEFAULT;
 pub struct Rig {
     pub pipeline: Pipeline,
     pub clock: Arc<FakeClock>,
-    place: TestStore,
+    place: Arc<TestStore>,
     settings: Settings,
     seed: u64,
 }
@@ -38,22 +40,36 @@ impl Rig {
 
     pub async fn with(settings: Settings) -> Self {
         let clock = FakeClock::at(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
-        Self::open(clock, TestStore::chosen(), settings, 1).await
+        Self::open(clock, Arc::new(TestStore::chosen()), settings, 1).await
     }
 
     async fn open(
         clock: Arc<FakeClock>,
-        place: TestStore,
+        place: Arc<TestStore>,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
+        let store = place.open(Timestamp::from_ms(0)).await;
+        let edge = testkit::edge(&clock, seed);
+        Self::over(store, edge, clock, place, settings, seed).await
+    }
+
+    /// A pipeline over `store`.
+    pub async fn over(
+        store: SharedStore,
+        edge: Edge,
+        clock: Arc<FakeClock>,
+        place: Arc<TestStore>,
         settings: Settings,
         seed: u64,
     ) -> Self {
         let pipeline = Pipeline::load(
-            place.open(Timestamp::from_ms(0)).await,
+            store,
             Egress::new(EgressConfig {
                 policy: AddressPolicy::public_only().allow_loopback(true),
                 ..EgressConfig::default()
             }),
-            testkit::edge(&clock, seed),
+            edge,
             SealingKey::new([7; 32]),
             settings.clone(),
         )
