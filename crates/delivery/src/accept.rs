@@ -188,6 +188,8 @@ impl Shared {
 /// the commit in the store's queue, so that nothing is left held by nobody.
 pub(crate) struct Underway<'a> {
     shared: &'a Arc<Shared>,
+    /// The lease before the commit: only if it is still the one after it, what was to be held is.
+    lease: Lease,
     pub planned: Vec<(Event, Vec<Planned>)>,
 }
 
@@ -195,35 +197,35 @@ impl<'a> Underway<'a> {
     pub fn new(shared: &'a Arc<Shared>, events: usize) -> Self {
         Self {
             shared,
+            lease: shared.store.lease(),
             planned: Vec::with_capacity(events),
         }
     }
 
     /// Hands what was stored to the lanes.
     pub fn commit(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
+        let lease = self.lease;
         let planned = std::mem::take(&mut self.planned);
         planned
             .into_iter()
             .zip(accepted)
-            .map(|((event, planned), accepted)| self.shared.committed(event, planned, accepted))
+            .map(|((event, planned), accepted)| {
+                self.shared.committed(event, planned, accepted, lease)
+            })
             .collect()
     }
 }
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        for (event, planned) in self.planned.drain(..) {
+        for (_, planned) in self.planned.drain(..) {
             for planned in planned {
                 let lane = &planned.endpoint.lane;
                 if planned.delivery.held {
                     lane.unreserve();
                     self.shared.ready.fetch_sub(1, Ordering::Relaxed);
-                    let held = (
-                        event.workspace,
-                        planned.delivery.id,
-                        self.shared.store.lease(),
-                    );
-                    self.shared.give_back_ids(lane, vec![held]);
+                    let delivery = planned.delivery.id;
+                    self.shared.give_back_unknown(lane, delivery, self.lease);
                 } else {
                     self.shared.look_later(lane);
                 }
@@ -238,6 +240,7 @@ impl Shared {
         event: Event,
         planned: Vec<Planned>,
         accepted: Accepted,
+        lease: Lease,
     ) -> Receipt {
         let timestamp = event.timestamp;
         if let Accepted::Duplicate { key, id } = accepted {
@@ -254,7 +257,7 @@ impl Shared {
             };
         }
         self.metrics.accepted.inc();
-        self.listeners.tell(self, &event);
+        self.tell_listeners(&event);
         let receipt = Receipt {
             id: event.id.clone(),
             key: event.key,
@@ -269,20 +272,40 @@ impl Shared {
         let loaded = Arc::new(Loaded::new(event, self));
         for Planned { delivery, endpoint } in planned {
             let lane = &endpoint.lane;
-            if delivery.held {
-                let ready = fresh(delivery.id, created_at, &loaded, self.store.lease());
+            if !delivery.held {
+                lane.leave_on_disk();
+                self.leave_to_others(lane);
+            } else if self.is_still_held(lease) {
+                let ready = fresh(delivery.id, created_at, &loaded, lease);
                 let too_late = lane.push_reserved(ready, self.now());
                 self.give_back(lane, too_late.as_slice());
             } else {
-                lane.leave_on_disk();
+                lane.unreserve();
+                self.ready.fetch_sub(1, Ordering::Relaxed);
+                self.held_by_nobody(lane, delivery.id, lease);
             }
             self.kick(lane);
         }
         receipt
     }
 
-    /// Has the lane look at the disk a moment from now, when a commit of unknown fate is through.
-    fn look_later(&self, lane: &Arc<Lane>) {
+    fn is_still_held(&self, lease: Lease) -> bool {
+        self.store.lease() == lease && self.store.holds(lease)
+    }
+
+    /// A delivery was stored as held while the lease changed: under the old one, which others may
+    /// have taken over, or under the new one. That one gives it up; it never was in memory.
+    fn held_by_nobody(self: &Arc<Self>, lane: &Arc<Lane>, delivery: DeliveryId, before: Lease) {
+        let lease = self.store.lease();
+        if lease != before {
+            self.give_back_ids(lane, vec![(lane.workspace, delivery, lease)]);
+        }
+        lane.leave_on_disk();
+        self.look_later(lane);
+    }
+
+    /// Has the lane look at the disk a moment from now.
+    pub(crate) fn look_later(&self, lane: &Arc<Lane>) {
         self.set_alarm(lane, self.now() + std::time::Duration::from_secs(1));
     }
 }

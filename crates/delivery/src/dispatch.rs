@@ -29,6 +29,11 @@ const LOW_WATER: usize = 64;
 const LOAD_MAX: usize = 200;
 /// The most deliveries that one transaction gives back, for the same reason.
 const RELEASE_MAX: usize = 100;
+/// How long a lane waits for what another node holds up.
+const HELD_UP: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// How long a node that drains tries to say so.
+const SAY_SO: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Lanes that wait for a free slot, each once, longest first.
 #[derive(Default)]
@@ -158,6 +163,11 @@ impl Shared {
                 if load {
                     self.spawn_load(lane);
                 }
+                if !self.store.holds(ready.lease) {
+                    lane.ended();
+                    self.lapsed(lane);
+                    return None;
+                }
                 Some((ready, endpoint, more))
             }
             Step::Load => {
@@ -171,6 +181,21 @@ impl Shared {
             }
             Step::Nothing => None,
         }
+    }
+
+    /// Forgets what the lane holds under a lease that was lost: it is on disk, and others may
+    /// hold it by now. The lane looks again a moment later.
+    fn lapsed(&self, lane: &Arc<Lane>) {
+        let forgotten = self.forget(lane) + 1;
+        tracing::warn!(webhook = %lane.webhook, forgotten, "the lease was lost; what waited in memory is left to whoever claims it");
+        self.look_later(lane);
+    }
+
+    /// Forgets what the lane holds under leases that were lost, and answers how much that was.
+    pub(crate) fn forget(&self, lane: &Lane) -> usize {
+        let forgotten = lane.forget(|lease| self.store.holds(lease));
+        self.ready.fetch_sub(forgotten, Ordering::Relaxed);
+        forgotten
     }
 
     fn spawn_load(self: &Arc<Self>, lane: &Arc<Lane>) {
@@ -188,6 +213,11 @@ impl Shared {
 
     /// Claims what is due in `lane` and puts it into memory.
     async fn load_lane(self: &Arc<Self>, lane: &Arc<Lane>) {
+        if !self.shares_stand() {
+            // As below: what the lane may do is counted anew first.
+            tokio::time::sleep(HELD_UP).await;
+            return;
+        }
         let Some(load) = lane.begin_load(self.settings.lane_ready_max.min(LOAD_MAX)) else {
             return;
         };
@@ -231,6 +261,8 @@ impl Shared {
         self.give_back(lane, &too_late);
         if exhausted {
             match self.store.next_due(lane.workspace, lane.webhook).await {
+                // What is due and yet was not given out is held up by another node: it will hint.
+                Ok(Some(at)) if self.is_shared => self.set_alarm(lane, at.max(now + HELD_UP)),
                 Ok(Some(at)) => self.set_alarm(lane, at),
                 Ok(None) => {}
                 Err(error) => {
@@ -259,6 +291,26 @@ impl Shared {
         lane: &Arc<Lane>,
         ids: Vec<(WorkspaceId, DeliveryId, Lease)>,
     ) {
+        self.release_later(lane, ids, false);
+    }
+
+    /// Releases what may have been stored as held, nobody knows whether, and under which lease if
+    /// it changed meanwhile.
+    pub(crate) fn give_back_unknown(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        delivery: DeliveryId,
+        lease: Lease,
+    ) {
+        self.release_later(lane, vec![(lane.workspace, delivery, lease)], true);
+    }
+
+    fn release_later(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        mut ids: Vec<(WorkspaceId, DeliveryId, Lease)>,
+        unknown: bool,
+    ) {
         lane.leave_on_disk();
         self.loading.fetch_add(1, Ordering::AcqRel);
         let loading = DiskWork {
@@ -268,18 +320,35 @@ impl Shared {
         };
         tokio::spawn(async move {
             let shared = &loading.shared;
-            for some in ids.chunks(RELEASE_MAX) {
-                while let Err(error) = shared.store.release(some.to_vec(), shared.now()).await {
-                    if matches!(error, store::StoreError::Closed) || *shared.stop.borrow() {
-                        return;
-                    }
-                    tracing::warn!(%error, "failed to give deliveries back; trying again");
-                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                }
+            if !shared.release(&ids).await {
+                return;
+            }
+            let lease = shared.store.lease();
+            ids.retain(|(_, _, before)| unknown && *before != lease);
+            for id in &mut ids {
+                id.2 = lease;
+            }
+            if !shared.release(&ids).await {
+                return;
             }
             loading.lane.leave_on_disk();
+            shared.leave_to_others(&loading.lane);
             loading.end();
         });
+    }
+
+    /// Releases leases, however long that takes; `false` once the store or the pipeline has ended.
+    async fn release(&self, ids: &[(WorkspaceId, DeliveryId, Lease)]) -> bool {
+        for some in ids.chunks(RELEASE_MAX) {
+            while let Err(error) = self.store.release(some.to_vec(), self.now()).await {
+                if matches!(error, store::StoreError::Closed) || *self.stop.borrow() {
+                    return false;
+                }
+                tracing::warn!(%error, "failed to give deliveries back; trying again");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        }
+        true
     }
 
     pub(crate) fn set_alarm(&self, lane: &Arc<Lane>, at: Timestamp) {
@@ -309,6 +378,8 @@ impl Shared {
     /// See [`crate::Pipeline::drain`].
     pub(crate) async fn drain(self: &Arc<Self>, patience: std::time::Duration) {
         self.draining.store(true, Ordering::Release);
+        // Others see it before it takes effect, unless the store cannot be reached.
+        let _ = tokio::time::timeout(SAY_SO, crate::nodes::announce(self)).await;
         if tokio::time::timeout(patience, self.quiet()).await.is_err() {
             let in_flight = self.in_flight.load(Ordering::Acquire);
             tracing::warn!(
@@ -321,6 +392,7 @@ impl Shared {
             self.give_back(&lane, &ready);
         }
         let _ = tokio::time::timeout(patience, self.quiet_loads()).await;
+        self.hints.send(&self.store);
         let _ = self.stop.send(true);
     }
 
@@ -379,6 +451,7 @@ async fn work(mut slot: Slot, mut ready: Ready, mut endpoint: Arc<Endpoint>) {
         if shared.is_draining() {
             break;
         }
+        shared.leave_to_others(&lane);
         if !shared.waiting.is_empty() {
             // Somebody waits for a slot: this one goes to them, the lane queues behind.
             shared.waiting.push(&lane);

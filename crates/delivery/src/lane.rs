@@ -4,6 +4,10 @@
 //! What is in `ready` is held under this process's lease. What did not fit, or waits for a retry,
 //! lies on disk; `on_disk` says that some of it may be due, `next_due` when the next will be.
 //! A lane does no I/O: it answers what is to be done ([`Step`]), [`crate::dispatch`] does it.
+//!
+//! Of what the webhook allows, a lane uses this node's [`Share`]: everything, unless other nodes
+//! work on the same store. There, a strictly ordered webhook's deliveries never go into memory as
+//! they are accepted: they are claimed, and the claims of all nodes keep the order.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,12 +15,16 @@ use domain::{
     DeliveryId, Timestamp, WebhookId, WorkspaceId,
     attempt::Outcome,
     breaker::{Allowance, Breaker, BreakerState, is_overload},
+    share::Share,
     webhook::Webhook,
 };
 use parking_lot::Mutex;
 use store::Lease;
 
-use crate::{endpoint::Endpoint, fan_out::Loaded};
+use crate::{endpoint::Endpoint, fan_out::Loaded, nodes::Members};
+
+/// How often a success is told to the store anew where other nodes may have failed meanwhile.
+const CLEAR_EVERY: Duration = Duration::from_mins(1);
 
 /// A delivery that is held in memory, to be sent.
 #[derive(Debug)]
@@ -54,19 +62,27 @@ pub struct Lane {
     pub workspace: WorkspaceId,
     /// The webhook.
     pub webhook: WebhookId,
+    /// Whether other nodes may send to it too.
+    is_shared: bool,
     state: Mutex<State>,
 }
 
 struct State {
     /// `None` while the webhook is inactive or gone: nothing starts.
     endpoint: Option<Arc<Endpoint>>,
+    /// This node's part of what the webhook allows.
+    share: Share,
     ready: VecDeque<Ready>,
+    /// Whether `ready` was filled while the webhook was not ordered, and now it is.
+    out_of_order: bool,
     /// Places kept for deliveries whose commit is under way.
     reserved: usize,
     running: u32,
     breaker: Breaker,
     rate: Bucket,
     failing_since: Option<Timestamp>,
+    /// When the store was last told that the webhook does not fail.
+    cleared_at: Timestamp,
     on_disk: bool,
     /// Counts what was left on disk, so that a load can tell that more came meanwhile.
     left_on_disk: u64,
@@ -86,6 +102,14 @@ struct Bucket {
 }
 
 impl Bucket {
+    /// One that has to fill first: others may just have used theirs.
+    fn empty(now: Timestamp) -> Self {
+        Self {
+            tokens: 0.0,
+            filled_at: Some(now),
+        }
+    }
+
     /// Takes a token at `now`, or says when the next is there.
     fn take(&mut self, rate: f64, now: Timestamp) -> Result<(), Timestamp> {
         let most = rate.max(1.0);
@@ -117,21 +141,28 @@ pub struct LaneStatus {
     pub held_until: Option<Timestamp>,
     /// Since when every attempt failed.
     pub failing_since: Option<Timestamp>,
+    /// What of the webhook is this node's to send.
+    pub share: Share,
 }
 
 impl Lane {
-    pub(crate) fn new(webhook: &Webhook) -> Self {
+    /// An idle lane; `is_shared`: other nodes may send to the webhook too.
+    pub(crate) fn new(webhook: &Webhook, is_shared: bool) -> Self {
         Self {
             workspace: webhook.workspace,
             webhook: webhook.id,
+            is_shared,
             state: Mutex::new(State {
                 endpoint: None,
+                share: Share::NONE,
                 ready: VecDeque::new(),
+                out_of_order: false,
                 reserved: 0,
                 running: 0,
                 breaker: Breaker::new(webhook.config.concurrency),
                 rate: Bucket::default(),
                 failing_since: webhook.failing_since,
+                cleared_at: Timestamp::default(),
                 on_disk: false,
                 left_on_disk: 0,
                 loading: false,
@@ -142,11 +173,14 @@ impl Lane {
         }
     }
 
-    /// Takes up a changed webhook, or stops the lane (`None`).
-    pub(crate) fn set_endpoint(&self, endpoint: Option<Arc<Endpoint>>) {
+    /// Takes up a changed webhook, or stops the lane (`None`). What may no longer be in memory
+    /// then, [`Lane::take_misplaced`] takes out.
+    pub(crate) fn set_endpoint(&self, endpoint: Option<Arc<Endpoint>>, members: &Members) {
         let mut state = self.state.lock();
         if let Some(endpoint) = &endpoint {
             let config = &endpoint.webhook.config;
+            let becomes_ordered = config.ordered && !state.is_ordered();
+            state.out_of_order |= becomes_ordered && !state.ready.is_empty();
             // A webhook that was switched on again, or changed, starts with a clean slate.
             if state
                 .endpoint
@@ -158,7 +192,45 @@ impl Lane {
                 state.failing_since = endpoint.webhook.failing_since;
             }
         }
+        state.share = endpoint.as_ref().map_or(Share::NONE, |endpoint| {
+            members.share(self.webhook, &endpoint.webhook.config)
+        });
         state.endpoint = endpoint;
+    }
+
+    /// Takes this node's share as `members` has it now. Answers whether it has grown: then there
+    /// may be more to do. What may no longer be in memory, [`Lane::take_misplaced`] takes out.
+    pub(crate) fn set_share(&self, members: &Members, now: Timestamp) -> bool {
+        let mut state = self.state.lock();
+        let Some(endpoint) = &state.endpoint else {
+            return false;
+        };
+        let share = members.share(self.webhook, &endpoint.webhook.config);
+        let before = std::mem::replace(&mut state.share, share);
+        if before.is_none() && !members.starts_alone() {
+            state.rate = Bucket::empty(now);
+        }
+        if share.is_none() {
+            // What its head waited for is another node's business from now on.
+            state.held_until = Timestamp::default();
+            state.forced = 0;
+        }
+        let grew = share.concurrency > before.concurrency;
+        if grew {
+            state.leave_on_disk();
+        }
+        grew
+    }
+
+    /// Whether this node sends nothing to the webhook, but another may.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let state = self.state.lock();
+        state.endpoint.is_some() && state.share.is_none()
+    }
+
+    /// Whether this node does what exactly one has to do for the webhook.
+    pub(crate) fn leads(&self) -> bool {
+        self.state.lock().share.leads
     }
 
     /// Keeps a place in memory for a delivery that is about to be stored; `false` if it has to
@@ -168,6 +240,8 @@ impl Lane {
         let mut state = self.state.lock();
         let room = state.ready.len() + state.reserved < ready_max;
         let flows = state.endpoint.is_some()
+            && !state.share.is_none()
+            && !(self.is_shared && state.is_ordered())
             && !state.on_disk
             && !state.loading
             && state.held_until <= now
@@ -191,12 +265,14 @@ impl Lane {
         let mut state = self.state.lock();
         state.reserved -= 1;
         let ordered = state.is_ordered();
-        let behind_others = ordered && (state.on_disk || state.loading || state.held_until > now);
-        if behind_others || state.endpoint.is_none() || state.is_open(now) {
+        let behind_others =
+            ordered && (self.is_shared || state.on_disk || state.loading || state.held_until > now);
+        let stopped = state.endpoint.is_none() || state.share.is_none() || state.is_open(now);
+        if behind_others || stopped {
             state.leave_on_disk();
             return Some(ready);
         }
-        state.push(ready);
+        state.push(ready, ordered);
         None
     }
 
@@ -220,12 +296,16 @@ impl Lane {
         let Some(endpoint) = state.endpoint.clone() else {
             return Step::Nothing;
         };
+        let share = state.share;
+        if share.is_none() {
+            return Step::Nothing;
+        }
         let config = &endpoint.webhook.config;
         let cap = match state.breaker.allowance(now) {
             Allowance::OpenUntil(_) if state.forced > 0 => state.running + 1,
             Allowance::OpenUntil(until) => return Step::Wait(until),
             Allowance::Limit(_) if config.ordered => 1,
-            Allowance::Limit(limit) => limit.min(config.concurrency),
+            Allowance::Limit(limit) => limit.min(config.concurrency).min(share.concurrency),
         };
         if state.running >= cap {
             return Step::Nothing;
@@ -244,7 +324,7 @@ impl Lane {
         if head.not_before > now {
             return Step::Wait(head.not_before);
         }
-        if let Some(rate) = config.rate_per_s
+        if let Some(rate) = share.rate_per_s
             && let Err(at) = state.rate.take(rate, now)
         {
             return Step::Wait(at);
@@ -282,8 +362,13 @@ impl Lane {
             }
             _ => state.breaker.record(success, now, jitter),
         }
+        // Other nodes may have set the mark in the store since this one looked.
+        let stale = self.is_shared && now.since(state.cleared_at) >= CLEAR_EVERY;
         let mark = match (success, state.failing_since) {
-            (true, Some(_)) => Some(None),
+            (true, since) if since.is_some() || stale => {
+                state.cleared_at = now;
+                Some(None)
+            }
             (false, None) => Some(Some(now)),
             _ => None,
         };
@@ -314,11 +399,41 @@ impl Lane {
         self.state.lock().take_ready()
     }
 
-    /// How much a load may take, and the mark to be handed to [`Lane::loaded`]; `None` if the
-    /// webhook is inactive by now (the load is off).
+    /// Takes out of memory what may not be there since the webhook or the share has changed, to
+    /// be given back to the disk.
+    pub(crate) fn take_misplaced(&self) -> Vec<Ready> {
+        let mut state = self.state.lock();
+        let mixed = std::mem::take(&mut state.out_of_order) && self.is_shared;
+        if mixed || state.endpoint.is_none() || state.share.is_none() {
+            return state.take_ready();
+        }
+        Vec::new()
+    }
+
+    /// Forgets what is in memory under a lease that is not `held` any more: it lies on disk, for
+    /// whoever claims it. Answers how many deliveries that were.
+    pub(crate) fn forget(&self, held: impl Fn(Lease) -> bool) -> usize {
+        let mut state = self.state.lock();
+        let before = state.ready.len();
+        state.ready.retain(|ready| held(ready.lease));
+        state.held_until = Timestamp::default();
+        state.leave_on_disk();
+        before - state.ready.len()
+    }
+
+    /// Takes the failing mark as the store has it.
+    pub(crate) fn set_failing_since(&self, since: Option<Timestamp>) {
+        self.state.lock().failing_since = since;
+    }
+
+    /// How much a load may take, and the mark to be handed to [`Lane::loaded`]; `None` if nothing
+    /// is sent to the webhook (from here) by now: the load is off.
     pub(crate) fn begin_load(&self, ready_max: usize) -> Option<Load> {
         let state = self.state.lock();
         let endpoint = state.endpoint.as_ref()?;
+        if state.share.is_none() {
+            return None;
+        }
         Some(Load {
             ordered: endpoint.webhook.config.ordered,
             room: ready_max
@@ -329,7 +444,7 @@ impl Lane {
     }
 
     /// Ends a load. `exhausted`: nothing more was due. Answers what came too late: the webhook
-    /// became inactive or its breaker opened meanwhile.
+    /// became inactive, its breaker opened or other nodes took over meanwhile.
     pub(crate) fn loaded(
         &self,
         load: &Load,
@@ -341,6 +456,10 @@ impl Lane {
         if state.endpoint.is_none() {
             return claimed;
         }
+        if state.share.is_none() || (state.is_ordered() && self.is_shared && !load.ordered) {
+            state.leave_on_disk();
+            return claimed;
+        }
         // What is being stored as held would hide what lies behind it from an ordered claim.
         let hidden = load.ordered && state.reserved > 0;
         state.on_disk = !exhausted || hidden || state.left_on_disk != load.mark;
@@ -348,8 +467,10 @@ impl Lane {
             state.leave_on_disk();
             return claimed;
         }
+        // Clocks of nodes differ, and so do their ids: the store's order is the one that counts.
+        let by_id = state.is_ordered() && !self.is_shared;
         for ready in claimed {
-            state.push(ready);
+            state.push(ready, by_id);
         }
         Vec::new()
     }
@@ -391,6 +512,7 @@ impl Lane {
                 Allowance::Limit(_) => None,
             },
             failing_since: state.failing_since,
+            share: state.share,
         }
     }
 }
@@ -414,10 +536,10 @@ pub(crate) struct Load {
 }
 
 impl State {
-    /// Queues at the back; in an ordered lane, by id, which is the order of acceptance.
-    fn push(&mut self, ready: Ready) {
+    /// Queues at the back; where one process orders all, by id, which is the order of acceptance.
+    fn push(&mut self, ready: Ready, by_id: bool) {
         let mut at = self.ready.len();
-        if self.is_ordered() {
+        if by_id {
             at -= self
                 .ready
                 .iter()

@@ -13,16 +13,24 @@
 //!   nobody holds. Bells only hint: polling alone suffices.
 //! - [`replay`] makes deliveries of past events, a batch at a time; [`retention`] prunes.
 //!
+//! Where several nodes work on one store, [`nodes`] counts them and gives each lane this node's
+//! share; [`changes`] takes up what others have changed; `hints` and `notes` tell each other of
+//! due work, and of what is to be seen. With a store of one's own, none of these runs.
+//!
 //! The pipeline never renders HTTP answers and never speaks SQL.
 
 pub mod accept;
+pub mod changes;
 mod dispatch;
 mod due;
 mod endpoint;
 mod fan_out;
+mod hints;
 pub mod lane;
 pub mod listen;
 mod metrics;
+pub mod nodes;
+mod notes;
 pub mod replay;
 pub mod retention;
 mod retry;
@@ -46,7 +54,7 @@ use domain::{
 };
 use egress::Egress;
 use parking_lot::Mutex;
-use store::{SharedStore, StoreError};
+use store::{NodeRole, SharedStore, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
 
 pub use lane::LaneStatus;
@@ -96,6 +104,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How often retention runs.
     pub prune_every: Duration,
+    /// What this node does: one of role `Api` leaves all sending to others.
+    pub role: NodeRole,
 }
 
 impl Default for Settings {
@@ -108,6 +118,7 @@ impl Default for Settings {
             poll_every: Duration::from_secs(5),
             retention: Duration::from_hours(720),
             prune_every: Duration::from_mins(10),
+            role: NodeRole::All,
         }
     }
 }
@@ -148,6 +159,8 @@ pub struct Pipeline {
 /// What all of the pipeline's players share.
 pub(crate) struct Shared {
     pub store: SharedStore,
+    /// Whether other nodes can work on the store.
+    pub is_shared: bool,
     pub egress: Egress,
     pub edge: Edge,
     pub sealing: SealingKey,
@@ -172,6 +185,13 @@ pub(crate) struct Shared {
     pub replay_bell: Notify,
     pub notices: broadcast::Sender<Arc<AttemptNotice>>,
     pub listeners: listen::Listeners,
+    /// What is known of the nodes.
+    pub nodes: nodes::Nodes,
+    /// How far other nodes' changes were taken up.
+    pub changes: changes::TakenUp,
+    /// What other nodes are to be told: of due work, and for those who watch there.
+    pub hints: hints::Hints,
+    pub notes: notes::Notes,
     /// Once set, no attempt starts.
     pub draining: AtomicBool,
     pub stop: watch::Sender<bool>,
@@ -190,11 +210,14 @@ impl Pipeline {
         sealing: SealingKey,
         settings: Settings,
     ) -> Result<Self, StoreError> {
+        let is_shared = store.is_shared();
         let shared = Arc::new(Shared {
             store,
+            is_shared,
             egress,
             edge,
             sealing,
+            nodes: nodes::Nodes::new(is_shared, settings.role),
             settings,
             subscriptions: Subscriptions::default(),
             metrics: Metrics::default(),
@@ -209,20 +232,35 @@ impl Pipeline {
             replay_bell: Notify::new(),
             notices: broadcast::channel(1_024).0,
             listeners: listen::Listeners::default(),
+            changes: changes::TakenUp::default(),
+            hints: hints::Hints::default(),
+            notes: notes::Notes::default(),
             draining: AtomicBool::new(false),
             stop: watch::channel(false).0,
         });
+        changes::begin(&shared).await?;
         shared.load_subscriptions().await?;
         due::mark(&shared).await?;
         Ok(Self { shared })
     }
 
-    /// Starts the background tasks: due work, replays, retention. Each is restarted if it panics.
+    /// Starts the background tasks: due work, replays, retention, and what a shared store needs.
+    /// Each is restarted if it panics.
     pub fn spawn(&self) {
         let shared = &self.shared;
-        shared.supervise("due", due::run);
-        shared.supervise("replay", replay::run);
-        shared.supervise("retention", retention::run);
+        if shared.settings.role.delivers() {
+            shared.supervise("due", due::run);
+            shared.supervise("replay", replay::run);
+            shared.supervise("retention", retention::run);
+        }
+        if shared.is_shared {
+            shared.supervise("nodes", nodes::run);
+            shared.supervise("changes", changes::run);
+            shared.supervise("hints to others", hints::tell);
+            shared.supervise("hints of others", hints::hear);
+            shared.supervise("notes to others", notes::write);
+            shared.supervise("notes of others", notes::read);
+        }
     }
 
     /// Stops starting attempts, waits up to `patience` for those in flight to be recorded, and
@@ -237,6 +275,10 @@ impl Pipeline {
     /// # Errors
     /// If the store fails.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
+        if self.shared.is_shared {
+            changes::step(&self.shared).await?;
+            nodes::step(&self.shared).await?;
+        }
         loop {
             let replayed = replay::step(&self.shared).await?;
             let woken = due::poll(&self.shared).await? + due::ring_alarms(&self.shared);
@@ -247,9 +289,11 @@ impl Pipeline {
         }
     }
 
-    /// Every attempt of every workspace from now on; a slow reader loses the oldest.
+    /// Every attempt of every workspace and node from now on; a slow reader loses the oldest.
     pub fn follow(&self) -> broadcast::Receiver<Arc<AttemptNotice>> {
-        self.shared.notices.subscribe()
+        let notices = self.shared.notices.subscribe();
+        self.shared.begin_to_watch();
+        notices
     }
 
     /// The numbers that `/metrics` shows.

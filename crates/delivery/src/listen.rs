@@ -110,9 +110,20 @@ impl Listeners {
         self.count.store(all.len(), Ordering::Release);
     }
 
+    /// Whether anybody listens.
+    pub fn any(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether anybody listens to this workspace.
+    pub fn any_of(&self, workspace: WorkspaceId) -> bool {
+        let all = self.all.read();
+        all.iter().any(|listener| listener.workspace == workspace)
+    }
+
     /// Sends an accepted event to whoever listens for it.
     pub fn tell(&self, shared: &Shared, event: &Event) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if !self.any() {
             return;
         }
         for listener in self.all.read().iter() {
@@ -160,7 +171,7 @@ fn heard(listener: &Listener, event: &Event, attempt_unix_s: i64) -> Option<Hear
 }
 
 impl Pipeline {
-    /// Listens for the workspace's events that match; `None` if too many listen already.
+    /// Listens for the workspace's events that match, whichever node accepts them; `None` if too many listen already.
     pub fn listen(
         &self,
         workspace: WorkspaceId,
@@ -189,6 +200,7 @@ impl Pipeline {
         });
         shared.listeners.count.store(all.len(), Ordering::Release);
         drop(all);
+        shared.begin_to_watch();
         Some(Listening {
             secret,
             heard,

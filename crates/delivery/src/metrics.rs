@@ -24,6 +24,8 @@ pub struct Metrics {
     pub retries: Counter,
     /// Results that another node's claim made void.
     pub lease_lost: Counter,
+    /// Notes for other nodes that were not told.
+    pub notes_dropped: Counter,
     /// Webhooks that were disabled.
     pub disabled: Counter,
     /// Attempts by how they ended: a status class or an error class.
@@ -42,6 +44,7 @@ impl Default for Metrics {
             dead: Counter::default(),
             retries: Counter::default(),
             lease_lost: Counter::default(),
+            notes_dropped: Counter::default(),
             disabled: Counter::default(),
             attempts: Family::default(),
             attempt_seconds: Histogram::new(SECONDS),
@@ -77,6 +80,11 @@ impl Metrics {
             "signpost_leases_lost",
             "Results that another node's claim made void",
             self.lease_lost.clone(),
+        );
+        registry.register(
+            "signpost_notes_dropped",
+            "Notes to nodes where somebody follows or listens that came too fast, or could not be written",
+            self.notes_dropped.clone(),
         );
         registry.register(
             "signpost_webhooks_disabled",

@@ -19,6 +19,8 @@ use crate::{Pipeline, Shared, endpoint::Endpoint, fan_out::passes};
 const STEP: usize = 500;
 /// How often running replays are looked for when no bell rings.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same, where another node may have been asked for one.
+const LOOK_EVERY_SHARED: Duration = Duration::from_secs(2);
 
 /// Why a replay was not started.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         match step(&shared).await {
             Ok(true) => tokio::task::yield_now().await,
             Ok(false) => {
-                let _ = tokio::time::timeout(LOOK_EVERY, shared.replay_bell.notified()).await;
+                let wait = if shared.is_shared {
+                    LOOK_EVERY_SHARED
+                } else {
+                    LOOK_EVERY
+                };
+                let _ = tokio::time::timeout(wait, shared.replay_bell.notified()).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to advance a replay; trying again");
@@ -121,6 +128,10 @@ async fn advance(shared: &Arc<Shared>, replay: &Replay) -> Result<bool, StoreErr
     let Some(lane) = shared.subscriptions.lane(replay.workspace, replay.webhook) else {
         return Ok(false);
     };
+    // One node advances it: two would each do the work, and one of them in vain.
+    if !lane.leads() {
+        return Ok(false);
+    }
     // An inactive webhook's replay waits until it is switched on again.
     let Some(endpoint) = shared
         .subscriptions

@@ -21,11 +21,14 @@ impl Pipeline {
             .store
             .retry(workspace, delivery, Timestamp::from_ms(0))
             .await?;
-        if let Retried::Due(webhook) = retried
-            && let Some(lane) = shared.subscriptions.lane(workspace, webhook)
-        {
-            lane.force();
-            shared.kick(&lane);
+        if let Retried::Due(webhook) = retried {
+            match shared.subscriptions.lane(workspace, webhook) {
+                Some(lane) if !shared.is_for_others(&lane) => {
+                    lane.force();
+                    shared.kick(&lane);
+                }
+                _ => shared.hint_forced(workspace, webhook),
+            }
         }
         Ok(retried)
     }

@@ -67,9 +67,10 @@ impl Shared {
         };
         if self.finish(finish).await {
             self.count(&ready, &notice, now);
-            if self.notices.receiver_count() > 0 {
-                let _ = self.notices.send(Arc::new(notice));
-            }
+            self.tell_followers(notice);
+        } else if self.is_shared {
+            // Nothing of it was written: neither the mark nor when the next attempt is due.
+            self.forget(lane);
         }
         if let Next::RetryAt(at) = next {
             self.set_alarm(lane, at);
@@ -77,9 +78,26 @@ impl Shared {
         let failing = recorded.failing_since.filter(|_| !success);
         if gone {
             self.disable(endpoint, DisabledReason::Gone, now).await;
-        } else if failing.is_some_and(|since| now.since(since) >= FAILING_MAX) {
+        } else if failing.is_some_and(|since| now.since(since) >= FAILING_MAX)
+            && self.fails_everywhere(lane, now).await
+        {
             self.disable(endpoint, DisabledReason::Failing, now).await;
         }
+    }
+
+    /// Whether the other nodes' attempts have failed for as long as this one's.
+    async fn fails_everywhere(&self, lane: &Lane, now: Timestamp) -> bool {
+        if !self.is_shared {
+            return true;
+        }
+        let Ok(Some(webhook)) = self.store.webhook(lane.workspace, lane.webhook).await else {
+            // The next failure asks again.
+            return false;
+        };
+        lane.set_failing_since(webhook.failing_since);
+        webhook
+            .failing_since
+            .is_some_and(|since| now.since(since) >= FAILING_MAX)
     }
 
     fn verdict(
@@ -121,6 +139,8 @@ impl Shared {
                     return false;
                 }
                 Err(StoreError::Closed) => return false,
+                // Drained, and out of patience.
+                Err(_) if *self.stop.borrow() => return false,
                 Err(error) => {
                     tracing::warn!(delivery = %finish.delivery, %error, "failed to record an attempt; trying again");
                     tokio::time::sleep(pause).await;
@@ -178,7 +198,7 @@ impl Shared {
         {
             Ok(true) => {
                 self.metrics.accepted.inc();
-                self.listeners.tell(self, &warning);
+                self.tell_listeners(&warning);
                 tracing::warn!(webhook = %webhook.id, code, "webhook disabled");
                 self.metrics.disabled.inc();
                 self.refresh(webhook.workspace, webhook.id).await;
@@ -190,6 +210,7 @@ impl Shared {
             }
         }
         for lane in lanes {
+            self.leave_to_others(&lane);
             self.kick(&lane);
         }
     }
@@ -236,20 +257,24 @@ impl Shared {
         workspace: domain::WorkspaceId,
         id: domain::WebhookId,
     ) {
-        match self.store.webhook(workspace, id).await {
-            Ok(Some(webhook)) => {
-                let lane = self.put_webhook(webhook);
-                if self.subscriptions.endpoint(workspace, id).is_none() {
-                    self.give_back(&lane, &lane.take_ready());
-                }
-                self.kick(&lane);
-            }
-            Ok(None) => {
-                if let Some(lane) = self.remove_webhook(workspace, id) {
-                    self.give_back(&lane, &lane.take_ready());
-                }
-            }
-            Err(error) => tracing::error!(webhook = %id, %error, "failed to read a webhook again"),
+        if let Err(error) = self.read_again(workspace, id).await {
+            tracing::error!(webhook = %id, %error, "failed to read a webhook again");
         }
+    }
+
+    /// Takes up a webhook as the store has it now, or drops it if it is gone.
+    pub(crate) async fn read_again(
+        self: &Arc<Self>,
+        workspace: domain::WorkspaceId,
+        id: domain::WebhookId,
+    ) -> Result<(), StoreError> {
+        if let Some(webhook) = self.store.webhook(workspace, id).await? {
+            let lane = self.put_webhook(webhook);
+            self.give_back(&lane, &lane.take_misplaced());
+            self.kick(&lane);
+        } else if let Some(lane) = self.remove_webhook(workspace, id) {
+            self.give_back(&lane, &lane.take_ready());
+        }
+        Ok(())
     }
 }

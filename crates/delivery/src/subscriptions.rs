@@ -111,6 +111,11 @@ impl Subscriptions {
             .collect()
     }
 
+    /// The workspaces of which anything is known.
+    pub(crate) fn workspaces(&self) -> Vec<WorkspaceId> {
+        self.inner.read().keys().copied().collect()
+    }
+
     pub(crate) fn put_type(&self, known: Arc<KnownType>) {
         let name = known.record.name.as_str().into();
         self.inner
@@ -192,7 +197,7 @@ impl Shared {
         let lane = entry.lanes.remove(&webhook);
         drop(inner);
         if let Some(lane) = &lane {
-            lane.set_endpoint(None);
+            lane.set_endpoint(None, &self.nodes.members());
         }
         lane
     }
@@ -209,8 +214,9 @@ impl Shared {
         }
         let lane = known
             .clone()
-            .unwrap_or_else(|| Arc::new(Lane::new(&webhook)));
+            .unwrap_or_else(|| Arc::new(Lane::new(&webhook, self.is_shared)));
         entry.lanes.insert(id, Arc::clone(&lane));
+        let members = self.nodes.members();
         let before = entry.endpoints.remove(&id);
         if let Some(endpoint) = &before {
             entry.unlink(endpoint);
@@ -221,11 +227,11 @@ impl Shared {
                 lane.leave_on_disk();
             }
             let endpoint = Arc::new(Endpoint::new(webhook, Arc::clone(&lane), self, now));
-            lane.set_endpoint(Some(Arc::clone(&endpoint)));
+            lane.set_endpoint(Some(Arc::clone(&endpoint)), &members);
             entry.link(&endpoint);
             entry.endpoints.insert(id, endpoint);
         } else {
-            lane.set_endpoint(None);
+            lane.set_endpoint(None, &members);
         }
         lane
     }

@@ -78,7 +78,7 @@ impl Pipeline {
             idempotency_key: None,
             deliveries: vec![new_delivery],
         };
-        let lane = Arc::new(Lane::new(&webhook));
+        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let this = self.clone();
         // In a task of its own: what is stored as held must be finished, even if the caller goes.
@@ -98,6 +98,8 @@ impl Pipeline {
         accepted: NewEvent,
     ) -> Result<Tested, StoreError> {
         let shared = &self.shared;
+        // Before it is stored: if the lease changes meanwhile, the result is not written.
+        let lease = shared.store.lease();
         shared.store.accept(vec![accepted]).await?;
         shared.metrics.accepted.inc();
         let loaded = Loaded::new(event, shared);
@@ -121,7 +123,7 @@ impl Pipeline {
             workspace: endpoint.webhook.workspace,
             delivery,
             webhook: endpoint.webhook.id,
-            lease: shared.store.lease(),
+            lease,
             attempt: sent.attempt.clone(),
             next,
             failing_since: None,
@@ -174,7 +176,7 @@ impl Pipeline {
             updated_at: now,
         };
         let webhook = self.with_test_secret(webhook, secret, now)?;
-        let lane = Arc::new(Lane::new(&webhook));
+        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let event = self.test_event(workspace, Some(event_type), data, now);
         let loaded = Loaded::new(event, shared);

@@ -19,7 +19,7 @@ use domain::{
 };
 use serde_json::json;
 use support::{HOUR, MINUTE, Rig, WS, publish};
-use testkit::{Answer, Receiver};
+use testkit::{Answer, Receiver, store::Kind};
 
 #[tokio::test]
 async fn an_event_arrives_once_signed_and_is_logged() {
@@ -250,9 +250,12 @@ async fn a_publisher_who_hangs_up_leaves_nothing_undelivered() {
         "{states:?}"
     );
     assert_eq!(receiver.received().len(), states.len());
-    assert_eq!(
-        states.len(),
-        50,
-        "SQLite's writer had taken each up before it was dropped"
-    );
+    // PostgreSQL's asks for a partition first, and has not begun with some of them.
+    if Kind::chosen() == Kind::Sqlite {
+        assert_eq!(
+            states.len(),
+            50,
+            "the writer had taken each up before it was dropped"
+        );
+    }
 }

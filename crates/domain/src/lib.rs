@@ -6,7 +6,8 @@
 //! In the order in which an event meets them: [`json`] makes the published body canonical,
 //! [`catalogue`] knows the event types, [`pattern`] and [`filter`] say which [`webhook`]s want
 //! it, [`mod@format`] renders its bodies, [`signature`] signs them, [`schedule`] decides what follows
-//! an [`attempt`], [`breaker`] how much a failing webhook is asked.
+//! an [`attempt`], [`breaker`] how much a failing webhook is asked, [`share`] how much of it each
+//! node does.
 
 pub mod access;
 pub mod attempt;
@@ -24,6 +25,7 @@ pub mod pattern;
 pub mod replay;
 pub mod schedule;
 pub mod seal;
+pub mod share;
 pub mod signature;
 pub mod time;
 pub mod webhook;

@@ -1,9 +1,10 @@
 //! What the operator sets. The binary fills it from flags and environment; the defaults stand
 //! here, each with its reason.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{convert::Infallible, fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
+use store::NodeRole;
 use url::Url;
 
 /// A setting that cannot work.
@@ -25,17 +26,75 @@ impl ConfigError {
     }
 }
 
+/// How long a lease runs where nothing else is said.
+const LEASE: Duration = Duration::from_secs(10);
+/// The shortest lease: renewing it must leave time to spare.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest lease: what a dead node held waits for its end.
+const LEASE_MAX: Duration = Duration::from_mins(10);
+/// The fewest connections of the pool: look-ups must not wait for each other.
+const CONNECTIONS_MIN: usize = 4;
+/// The most connections of the pool that are not asked for.
+const CONNECTIONS_BY_CORES_MAX: usize = 32;
+/// The longest name of a node, in characters.
+const NAME_CHARS_MAX: usize = 100;
+
+/// The address of a PostgreSQL database. It may hold a password, so neither its `Debug` nor its
+/// `Display` shows that.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The whole of it, for whoever connects.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    /// Scheme, user, host, port and name of the database: no password, and no options, among
+    /// which there may be another.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(mut url) = Url::parse(&self.0) else {
+            return f.write_str("a URL that cannot be read");
+        };
+        url.set_query(None);
+        url.set_fragment(None);
+        if url.password().is_some() && url.set_password(Some("***")).is_err() {
+            return f.write_str("a URL that cannot be shown");
+        }
+        f.write_str(url.as_str())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
 /// Everything that a server is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The address to bind: an IP address, or `localhost`.
     pub host: String,
     /// The port to bind; 0 picks a free one.
     pub port: u16,
-    /// The folder that holds everything: the database, the sealing key, the lock.
+    /// The folder that holds everything: the database (unless that is PostgreSQL), the sealing
+    /// key, which installation this is, the lock.
     pub data_dir: PathBuf,
     /// A PostgreSQL database to use instead of the file.
-    pub database_url: Option<String>,
+    pub database_url: Option<DatabaseUrl>,
+    /// What this process is among the others on the same database.
+    pub node: NodeConfig,
     /// The sealing key, in base64 or as 64 hexadecimal digits, where it is not to be kept in the data folder.
     pub key: Option<String>,
     /// Networks that webhooks may target beside public addresses.
@@ -50,6 +109,41 @@ pub struct ServerConfig {
     pub access: AccessConfig,
     /// Bounds of what is taken in.
     pub limits: LimitsConfig,
+}
+
+impl fmt::Debug for ServerConfig {
+    /// Everything but the sealing key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("data_dir", &self.data_dir)
+            .field("database_url", &self.database_url)
+            .field("node", &self.node)
+            .field("allow_targets", &self.allow_targets)
+            .field("offline", &self.offline)
+            .field("public_url", &self.public_url)
+            .field("retention", &self.retention)
+            .field("access", &self.access)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One process among any number on the same database.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// What people call it.
+    pub name: String,
+    /// What it does. Anything but everything needs a database that others share.
+    pub role: NodeRole,
+    /// How long its lease runs after it was renewed: whoever stops for longer loses what it holds
+    /// to the others, and whoever is cut off stops sending within it.
+    pub lease: Duration,
+    /// How long it goes on serving after `/readyz` has said no, so that load balancers notice.
+    pub drain_delay: Duration,
+    /// How many connections to the database its pool has; `None` leaves it to the number of cores.
+    pub connections: Option<usize>,
 }
 
 /// Who may come in.
@@ -108,6 +202,7 @@ impl Default for ServerConfig {
             port: 8000,
             data_dir: PathBuf::from("signpost-data"),
             database_url: None,
+            node: NodeConfig::default(),
             key: None,
             allow_targets: Vec::new(),
             offline: false,
@@ -116,6 +211,18 @@ impl Default for ServerConfig {
             retention: Duration::from_hours(30 * 24),
             access: AccessConfig::default(),
             limits: LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "signpost".to_owned(),
+            role: NodeRole::All,
+            lease: LEASE,
+            drain_delay: Duration::ZERO,
+            connections: None,
         }
     }
 }
@@ -153,12 +260,13 @@ impl ServerConfig {
     /// The first that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.bind_address()?;
-        if self.database_url.is_some() {
+        if self.node.role != NodeRole::All && self.database_url.is_none() {
             return Err(ConfigError::new(
-                "database_url",
-                "is not supported by this version: leave it out to use the file in the data folder",
+                "only",
+                "needs --database-url: without a PostgreSQL database that it shares with others, one process does everything",
             ));
         }
+        self.node.validate()?;
         if self.retention < Duration::from_hours(1) {
             return Err(ConfigError::new("retention", "must be at least one hour"));
         }
@@ -192,6 +300,54 @@ impl ServerConfig {
                 format!("is `{}`: give an IP address or `localhost`", self.host),
             )
         })
+    }
+}
+
+impl NodeConfig {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(LEASE_MIN..=LEASE_MAX).contains(&self.lease) {
+            return Err(ConfigError::new(
+                "lease",
+                "must be at least one second and at most ten minutes",
+            ));
+        }
+        if self.connections.is_some_and(|count| count < CONNECTIONS_MIN) {
+            return Err(ConfigError::new(
+                "database_connections",
+                format!("must be at least {CONNECTIONS_MIN}"),
+            ));
+        }
+        let fits = (1..=NAME_CHARS_MAX).contains(&self.name.chars().count());
+        if !fits || self.name.chars().any(char::is_control) {
+            return Err(ConfigError::new(
+                "node_name",
+                format!("must have 1 to {NAME_CHARS_MAX} printable characters"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many connections the pool has, on a machine with so many cores where nothing was set.
+    pub fn pool_size(&self, cores: usize) -> usize {
+        let by_cores = (2 * cores + 2).clamp(CONNECTIONS_MIN, CONNECTIONS_BY_CORES_MAX);
+        self.connections.unwrap_or(by_cores)
+    }
+}
+
+/// How much time one partition of events covers, by how long they are kept: few partitions, and
+/// little that is kept longer than was asked for.
+pub fn partition_span(retention: Duration) -> Duration {
+    const DAY: Duration = Duration::from_hours(24);
+    if retention <= 2 * DAY {
+        Duration::from_hours(1)
+    } else if retention <= 90 * DAY {
+        DAY
+    } else {
+        7 * DAY
     }
 }
 
@@ -264,7 +420,16 @@ mod tests {
     #[test]
     fn a_setting_that_cannot_work_is_named() {
         type Spoil = fn(&mut ServerConfig);
-        let cases: [(&str, Spoil); 5] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("only", |config| config.node.role = NodeRole::Worker),
+            ("lease", |config| {
+                config.node.lease = Duration::from_millis(999);
+            }),
+            ("lease", |config| config.node.lease = Duration::from_hours(1)),
+            ("node_name", |config| config.node.name = String::new()),
+            ("database_connections", |config| {
+                config.node.connections = Some(3);
+            }),
             ("host", |config| config.host = "example.com".to_owned()),
             ("retention", |config| config.retention = Duration::ZERO),
             ("requests_per_minute", |config| {
@@ -282,6 +447,55 @@ mod tests {
             spoil(&mut config);
             assert_eq!(config.validate().unwrap_err().setting, setting);
         }
+    }
+
+    #[test]
+    fn a_part_of_the_work_needs_a_database_that_others_share() {
+        let mut config = ServerConfig::default();
+        config.node.role = NodeRole::Api;
+        let refused = config.validate().unwrap_err();
+        assert!(refused.to_string().contains("--database-url"), "{refused}");
+        config.database_url = "postgres://db.example/signpost".parse().ok();
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_pool_follows_the_cores_unless_it_is_set() {
+        let node = NodeConfig::default();
+        let sizes = [1, 2, 8, 64].map(|cores| node.pool_size(cores));
+        assert_eq!(sizes, [4, 6, 18, 32]);
+        let set = NodeConfig {
+            connections: Some(50),
+            ..node
+        };
+        assert_eq!(set.pool_size(2), 50);
+    }
+
+    #[test]
+    fn partitions_are_short_where_little_is_kept() {
+        let hours = |days: u64| partition_span(Duration::from_hours(24 * days)).as_secs() / 3_600;
+        assert_eq!([1, 2, 3, 30, 90, 91, 365].map(hours), [1, 1, 24, 24, 24, 168, 168]);
+    }
+
+    #[test]
+    fn the_database_s_password_is_never_printed() {
+        for url in [
+            "postgres://ann:hunter2@db.example:5432/signpost?sslmode=require",
+            "postgres://db.example/signpost?password=hunter2",
+            "postgres://ann:hunter2@",
+            "hunter2",
+        ] {
+            let config = ServerConfig {
+                database_url: url.parse().ok(),
+                key: Some("hunter2".to_owned()),
+                ..ServerConfig::default()
+            };
+            let printed = format!("{config:?} {}", config.database_url.as_ref().unwrap());
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+        let url: DatabaseUrl = "postgres://ann:hunter2@db.example/x".parse().unwrap();
+        assert_eq!(url.to_string(), "postgres://ann:***@db.example/x");
+        assert!(url.expose().contains("hunter2"));
     }
 
     #[test]

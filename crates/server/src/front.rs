@@ -84,6 +84,12 @@ impl Front {
             keep_headers(headers, response.headers_mut());
         }
         finish(response.headers_mut());
+        if self.app.is_draining() {
+            // Whoever keeps the connection would find it closed on the next request.
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let route = route.get().map(MatchedPath::as_str);
         self.app
             .metrics

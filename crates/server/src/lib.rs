@@ -2,8 +2,8 @@
 //!
 //! The players, in the order in which a request meets them:
 //!
-//! - [`lifecycle`] builds everything from a [`config::ServerConfig`] and takes it down again;
-//!   [`serve`] accepts connections, bounded in number, headers and time.
+//! - [`lifecycle`] builds everything from a [`config::ServerConfig`], on an open
+//!   [`installation`], and takes it down again; [`serve`] accepts connections, bounded in number, headers and time.
 //! - [`front`] stands before the router: it refuses foreign hosts and origins, finds out who asks
 //!   ([`auth`]), meters ([`limits`]), answers repeated requests from the kept answer
 //!   ([`idempotency`]), catches panics, and puts on the headers that every answer carries.
@@ -23,6 +23,7 @@ mod descriptors;
 pub mod extract;
 pub mod front;
 pub mod idempotency;
+pub mod installation;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
-use store::SharedStore;
+use store::{NodeRole, SharedStore};
 use tokio::sync::watch;
 
 use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
@@ -65,9 +65,16 @@ impl App {
         self.pipeline.sealing()
     }
 
-    /// Says that the server is going down: `/readyz` answers 503 from now on.
+    /// What this node does.
+    pub fn role(&self) -> NodeRole {
+        self.config.node.role
+    }
+
+    /// Says that the server is going down: `/readyz` answers 503 from now on, and other nodes see
+    /// it as draining.
     pub fn start_draining(&self) {
         self.draining.send_replace(true);
+        self.pipeline.set_leaving();
     }
 
     /// Whether the server is going down.

@@ -8,20 +8,22 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, time::D
 
 use server::{
     ServerConfig, StartError,
-    config::{AccessConfig, FirstOwner, LimitsConfig},
-    lifecycle::{FINGERPRINT_FILE, Installation, KEY_FILE},
+    config::{AccessConfig, FirstOwner, LimitsConfig, NodeConfig},
+    lifecycle::{FINGERPRINT_FILE, Installation, KEY_FILE, NODE_FILE},
     metrics::Metrics,
 };
 use support::{PASSWORD, edge};
+use testkit::TestStore;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-fn config(folder: &Path) -> ServerConfig {
+fn config(place: &TestStore) -> ServerConfig {
     ServerConfig {
         port: 0,
-        data_dir: folder.join("data"),
+        data_dir: place.folder().join("data"),
+        database_url: place.database_url().and_then(|url| url.parse().ok()),
         ..ServerConfig::default()
     }
 }
@@ -45,31 +47,31 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test]
 async fn a_server_answers_at_its_address_and_leaves_a_private_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let running = server::start(config(folder.path()), edge()).await.unwrap();
+    let place = TestStore::chosen();
+    let running = server::start(config(&place), edge()).await.unwrap();
     assert!(running.is_local());
     assert_ne!(running.address().port(), 0);
     let answer = exchange(running.address(), &get("/readyz")).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     running.stop().await;
 
-    let data = folder.path().join("data");
+    let data = place.folder().join("data");
     assert_eq!(mode(&data), 0o700);
     for file in fs::read_dir(&data).unwrap() {
         let path = file.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    let again = server::start(config(folder.path()), edge()).await.unwrap();
+    let again = server::start(config(&place), edge()).await.unwrap();
     again.stop().await;
 }
 
 #[tokio::test]
 async fn a_folder_that_others_could_read_is_closed_to_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+    let place = TestStore::chosen();
+    let data = place.folder().join("data");
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
-    server::start(config(folder.path()), edge())
+    server::start(config(&place), edge())
         .await
         .unwrap()
         .stop()
@@ -79,11 +81,11 @@ async fn a_folder_that_others_could_read_is_closed_to_them() {
 
 #[tokio::test]
 async fn a_wrong_a_damaged_and_a_lost_key_are_told_apart() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = TestStore::chosen();
     let start = async |key: Option<&str>| {
         let config = ServerConfig {
             key: key.map(str::to_owned),
-            ..config(folder.path())
+            ..config(&place)
         };
         match server::start(config, edge()).await {
             Ok(running) => {
@@ -94,7 +96,7 @@ async fn a_wrong_a_damaged_and_a_lost_key_are_told_apart() {
         }
     };
     start(None).await.unwrap();
-    let key_file = folder.path().join("data").join(KEY_FILE);
+    let key_file = place.folder().join("data").join(KEY_FILE);
     let key = fs::read_to_string(&key_file).unwrap();
     start(Some(&key)).await.unwrap();
     assert!(matches!(
@@ -107,29 +109,118 @@ async fn a_wrong_a_damaged_and_a_lost_key_are_told_apart() {
     ));
     fs::remove_file(&key_file).unwrap();
     let lost = start(None).await.unwrap_err();
-    assert!(matches!(lost, StartError::LostKey { .. }), "{lost}");
-    let fingerprint =
-        fs::read_to_string(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
-    assert!(lost.to_string().contains(fingerprint.trim()));
-    start(Some(&key)).await.unwrap();
-
-    // A backup of the database alone: a new key would make its secrets useless without a word.
-    fs::remove_file(folder.path().join("data").join(FINGERPRINT_FILE)).unwrap();
-    let lost = start(None).await.unwrap_err();
+    let fingerprint = Installation::visit(
+        &ServerConfig {
+            key: Some(key.clone()),
+            ..config(&place)
+        },
+        &edge(),
+    )
+    .await
+    .unwrap()
+    .sealing
+    .fingerprint();
     assert!(
-        matches!(lost, StartError::LostKey { expected: None, .. }),
+        matches!(&lost, StartError::LostKey { expected: Some(expected), .. } if *expected == fingerprint),
         "{lost}"
     );
+    assert!(lost.to_string().contains(&fingerprint), "{lost}");
     assert!(!key_file.exists(), "no other key was made");
     start(Some(&key)).await.unwrap();
 }
 
 #[tokio::test]
+async fn a_folder_of_an_older_version_keeps_its_key() {
+    let place = TestStore::sqlite();
+    let data = place.folder().join("data");
+    let start = async || match server::start(config(&place), edge()).await {
+        Ok(running) => {
+            running.stop().await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    // It kept the fingerprint in a file; the database knows nothing of it.
+    let options = store::sqlite::SqliteOptions::new(support::T0);
+    drop(store::sqlite::SqliteStore::open(&data.join("signpost.db"), options).unwrap());
+    let lost = start().await.unwrap_err();
+    assert!(
+        matches!(lost, StartError::LostKey { expected: None, .. }),
+        "{lost}"
+    );
+    let key = domain::seal::SealingKey::new([7; 32]);
+    fs::write(data.join(FINGERPRINT_FILE), key.fingerprint()).unwrap();
+    let lost = start().await.unwrap_err();
+    assert!(lost.to_string().contains(&key.fingerprint()), "{lost}");
+    let another = domain::seal::SealingKey::new([8; 32]);
+    fs::write(data.join(KEY_FILE), another.to_text()).unwrap();
+    let wrong = start().await.unwrap_err();
+    assert!(matches!(wrong, StartError::WrongKey { .. }), "{wrong}");
+    fs::write(data.join(KEY_FILE), key.to_text()).unwrap();
+    start().await.unwrap();
+    // From now on the database knows.
+    fs::remove_file(data.join(FINGERPRINT_FILE)).unwrap();
+    fs::write(data.join(KEY_FILE), another.to_text()).unwrap();
+    let wrong = start().await.unwrap_err();
+    assert!(matches!(wrong, StartError::WrongKey { .. }), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_installation_is_the_same_after_a_restart() {
+    let place = TestStore::chosen();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let running = server::start(config(&place), edge()).await.unwrap();
+        let nodes = running.app().store().nodes().await.unwrap();
+        ids.push(nodes[0].id);
+        running.stop().await;
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert!(!ids[0].is_nil());
+    let file = place.folder().join("data").join(NODE_FILE);
+    assert_eq!(mode(&file), 0o600);
+    fs::write(&file, "nonsense").unwrap();
+    let refused = server::start(config(&place), edge()).await.err().unwrap();
+    assert!(matches!(refused, StartError::BadNode(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn on_the_way_down_it_serves_until_load_balancers_have_noticed() {
+    let place = TestStore::chosen();
+    let node = NodeConfig {
+        drain_delay: Duration::from_mins(10),
+        ..NodeConfig::default()
+    };
+    let config = ServerConfig {
+        node,
+        ..config(&place)
+    };
+    let running = server::start(config, edge()).await.unwrap();
+    let (address, app) = (running.address(), running.app().clone());
+    let stopping = tokio::spawn(running.stop());
+    app.wait_for_draining().await;
+    let ready = exchange(address, &get("/readyz")).await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let alive = exchange(address, &get("/healthz")).await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    // A client that would keep its connection is told not to.
+    let body = r#"{"event":"order.paid","data":{}}"#;
+    let publish = format!(
+        "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(address, &publish).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    stopping.abort();
+}
+
+#[tokio::test]
 async fn strangers_are_not_served_without_an_owner() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = TestStore::chosen();
     let open = ServerConfig {
         host: "0.0.0.0".to_owned(),
-        ..config(folder.path())
+        ..config(&place)
     };
     let refused = server::start(open.clone(), edge()).await.err().unwrap();
     assert!(
@@ -165,8 +256,8 @@ async fn strangers_are_not_served_without_an_owner() {
 
 #[tokio::test]
 async fn a_user_added_offline_counts_and_a_second_process_is_kept_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let (config, edge) = (config(folder.path()), edge());
+    let place = TestStore::chosen();
+    let (config, edge) = (config(&place), edge());
     let open = Installation::open(&config, &edge, &Metrics::default())
         .await
         .unwrap();
@@ -195,12 +286,12 @@ async fn a_user_added_offline_counts_and_a_second_process_is_kept_out() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = TestStore::chosen();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let config = ServerConfig {
         port,
-        ..config(folder.path())
+        ..config(&place)
     };
     let refused = server::start(config, edge()).await.err().unwrap();
     assert!(
@@ -211,7 +302,7 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test]
 async fn hostile_heads_are_cut_off() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = TestStore::chosen();
     let limits = LimitsConfig {
         header_timeout: Duration::from_millis(50),
         ..LimitsConfig::default()
@@ -219,7 +310,7 @@ async fn hostile_heads_are_cut_off() {
     let running = server::start(
         ServerConfig {
             limits,
-            ..config(folder.path())
+            ..config(&place)
         },
         edge(),
     )
@@ -244,8 +335,8 @@ async fn hostile_heads_are_cut_off() {
 
 #[tokio::test]
 async fn on_the_way_down_a_request_in_progress_is_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let running = server::start(config(folder.path()), edge()).await.unwrap();
+    let place = TestStore::chosen();
+    let running = server::start(config(&place), edge()).await.unwrap();
     let body = r#"{"name":"k","scopes":["read"]}"#;
     let (first, rest) = body.split_at(5);
     let mut stream = TcpStream::connect(running.address()).await.unwrap();

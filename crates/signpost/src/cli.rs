@@ -22,7 +22,7 @@ use crate::{
     bench,
     commands::{
         completions, deliveries, demo, doctor, event_types, events, keys, listen, logs, migrate,
-        openapi, replay, serve, sign, token, users, verify, webhooks,
+        nodes, openapi, replay, serve, sign, token, users, verify, webhooks,
     },
     output::Out,
     problem,
@@ -35,7 +35,7 @@ const CONFIGURABLE_AGENTS: &str = "configurable-agents";
 ///
 /// Signpost delivers your events to webhooks so that none is lost: each is on disk before it is
 /// accepted, signed, sent, retried on a schedule, and logged attempt by attempt. One program, one
-/// SQLite file.
+/// SQLite file; or any number of them on a PostgreSQL database.
 #[derive(Debug, Parser)]
 #[command(
     name = "signpost",
@@ -86,6 +86,7 @@ enum Command {
     Token(token::TokenArgs),
     Keys(keys::KeysArgs),
     Users(users::UsersArgs),
+    Nodes(nodes::NodesArgs),
     Doctor(doctor::DoctorArgs),
     Migrate(migrate::MigrateArgs),
     Bench(bench::BenchArgs),
@@ -125,8 +126,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The flags and command that clap found. A data folder named on the command line counts more
-/// than a server that only the environment names.
+/// The flags and command that clap found. A data folder or database named on the command line
+/// counts more than a server that only the environment names.
 fn read(matches: &ArgMatches) -> clap::error::Result<Cli> {
     let mut cli = Cli::from_arg_matches(matches)?;
     let Some((_, flags)) = matches.subcommand() else {
@@ -137,13 +138,11 @@ fn read(matches: &ArgMatches) -> clap::error::Result<Cli> {
         Command::Token(args) => &mut args.connection,
         _ => return Ok(cli),
     };
-    let sources = ["data_dir", "server"].map(|flag| flags.value_source(flag));
-    if sources
-        == [
-            Some(ValueSource::CommandLine),
-            Some(ValueSource::EnvVariable),
-        ]
-    {
+    let is_from = |flag, source| flags.value_source(flag) == Some(source);
+    let data_named = ["data_dir", "database_url"]
+        .into_iter()
+        .any(|flag| is_from(flag, ValueSource::CommandLine));
+    if data_named && is_from("server", ValueSource::EnvVariable) {
         connection.server = None;
     }
     Ok(cli)
@@ -178,6 +177,7 @@ fn run(command: Command, out: Out, name: &'static str) -> Result<ExitCode> {
         Command::Token(args) => wait_for(token::run(args, out)),
         Command::Keys(args) => wait_for(keys::run(args, out)),
         Command::Users(args) => wait_for(users::run(args, out)),
+        Command::Nodes(args) => wait_for(nodes::run(args, out)),
         Command::Doctor(args) => wait_for(doctor::run(args, out)),
         Command::Migrate(args) => wait_for(migrate::run(args, out)),
         Command::Openapi(args) => openapi::run(&args, out),

@@ -44,6 +44,18 @@ pub fn id() -> Uuid {
     Uuid::now_v7()
 }
 
+/// What this machine calls itself.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let printable: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    if printable.is_empty() {
+        "signpost".to_owned()
+    } else {
+        printable
+    }
+}
+
 /// `N` random bytes, fit for secrets.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

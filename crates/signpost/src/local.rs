@@ -1,6 +1,9 @@
-//! The data folder itself, for commands that work without a running server.
+//! The installation itself, for commands that work without a running server: the data folder, or
+//! a PostgreSQL database.
 //!
-//! A running server has the folder locked, so nothing here runs beside one.
+//! A running server has the folder's database locked, so nothing here runs beside one. A
+//! PostgreSQL database may have any number of nodes meanwhile; a command is one of them for a
+//! moment, and delivers nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +12,18 @@ use clap::Args;
 use server::{
     ServerConfig, StartError,
     auth::{login::normal_login, password, token::Tokens},
+    config::{DatabaseUrl, NodeConfig},
     lifecycle::{DATABASE_FILE, Installation},
-    metrics::Metrics,
 };
 use store::{SharedStore, StoreError};
 
-use crate::{edge, problem::Problem};
+use crate::{commands::database::DatabaseArgs, edge, problem::Problem};
 
 /// Where `serve` keeps its data when nothing else is said.
 const DEFAULT: &str = "./signpost-data";
+
+/// Connections to a PostgreSQL database: one command does one thing at a time.
+const CONNECTIONS: usize = 4;
 
 /// What these flags stand under in the help.
 const HEADING: &str = "Data folder";
@@ -39,12 +45,29 @@ pub struct DataDir {
         value_name = "KEY"
     )]
     key: Option<String>,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
 }
 
 impl DataDir {
-    /// Whether one was named.
-    pub const fn is_given(&self) -> bool {
-        self.data_dir.is_some()
+    /// Whether a folder or a database was named: not by `DATABASE_URL`, which other programs read
+    /// as well.
+    pub fn is_given(&self) -> bool {
+        self.data_dir.is_some() || self.database.database_url.is_some()
+    }
+
+    /// The database, where it does not lie in the folder.
+    pub fn database_url(&self) -> Option<DatabaseUrl> {
+        self.database.url()
+    }
+
+    /// Where the data are, for people.
+    pub fn place(&self) -> String {
+        self.database.url().map_or_else(
+            || self.path().display().to_string(),
+            |url| url.to_string(),
+        )
     }
 
     /// The folder.
@@ -67,6 +90,12 @@ impl DataDir {
     fn config(&self) -> ServerConfig {
         ServerConfig {
             data_dir: self.path().to_owned(),
+            database_url: self.database.url(),
+            node: NodeConfig {
+                name: format!("{} (command line)", edge::host_name()),
+                connections: Some(CONNECTIONS),
+                ..NodeConfig::default()
+            },
             key: self.key.clone(),
             ..ServerConfig::default()
         }
@@ -87,18 +116,37 @@ pub enum IfMissing {
 /// # Errors
 /// If a server has it open, it is damaged, or missing.
 pub async fn open_installation(data_dir: &DataDir, if_missing: IfMissing) -> Result<Installation> {
-    let place = data_dir.path().display().to_string();
-    if if_missing == IfMissing::Fail && !data_dir.has_database() {
-        return Err(Problem::failed("there is no data folder of Signpost")
-            .at(place)
-            .advice("name it with --data-dir, or start a server: signpost serve")
-            .into());
-    }
-    let opened = Installation::open(&data_dir.config(), &edge::system(), &Metrics::default()).await;
-    opened.map_err(|error| not_opened(error, place).into())
+    check_there(data_dir, if_missing)?;
+    let opened = Installation::visit(&data_dir.config(), &edge::system()).await;
+    opened.map_err(|error| not_opened(error, data_dir).into())
 }
 
-fn not_opened(error: StartError, place: String) -> Problem {
+/// Opens the store, for what needs no key.
+///
+/// # Errors
+/// As for [`open_installation`].
+pub async fn open(data_dir: &DataDir, if_missing: IfMissing) -> Result<SharedStore> {
+    check_there(data_dir, if_missing)?;
+    let opened = Installation::visit_store(&data_dir.config(), &edge::system()).await;
+    opened.map_err(|error| not_opened(error, data_dir).into())
+}
+
+fn check_there(data_dir: &DataDir, if_missing: IfMissing) -> Result<()> {
+    let is_there = data_dir.database_url().is_some() || data_dir.has_database();
+    if is_there || if_missing == IfMissing::Create {
+        return Ok(());
+    }
+    Err(Problem::failed("there is no data folder of Signpost")
+        .at(data_dir.place())
+        .advice("name it with --data-dir, or start a server: signpost serve")
+        .into())
+}
+
+fn not_opened(error: StartError, data_dir: &DataDir) -> Problem {
+    let what = match data_dir.database_url() {
+        Some(_) => "failed to open the database",
+        None => "failed to open the data folder",
+    };
     let advice = match &error {
         StartError::Store(StoreError::InUse(_)) => {
             Some("ask the running server instead, with --server URL, or stop it first")
@@ -108,21 +156,11 @@ fn not_opened(error: StartError, place: String) -> Problem {
         }
         _ => None,
     };
-    let problem = Problem::failed("failed to open the data folder")
-        .at(place)
-        .because(error);
+    let problem = Problem::failed(what).at(data_dir.place()).because(error);
     match advice {
         Some(advice) => problem.advice(advice),
         None => problem,
     }
-}
-
-/// Opens the store.
-///
-/// # Errors
-/// As for [`open_installation`].
-pub async fn open(data_dir: &DataDir, if_missing: IfMissing) -> Result<SharedStore> {
-    Ok(open_installation(data_dir, if_missing).await?.store)
 }
 
 /// Makes a token for a user without their password, and says until when it counts. Whoever can
@@ -136,7 +174,7 @@ pub async fn token(data_dir: &DataDir, login: &str) -> Result<(String, String)> 
     installation.store.close().await;
     let user = user?.ok_or_else(|| {
         Problem::failed(format!("there is no user `{login}`"))
-            .at(data_dir.path().display().to_string())
+            .at(data_dir.place())
             .advice("see who there is: signpost users list --data-dir DIR")
     })?;
     let lifetime = data_dir.config().access.token_lifetime;

@@ -23,8 +23,7 @@ use std::{
 
 use http::Method;
 use serde_json::json;
-use tempfile::TempDir;
-use testkit::{Answer, Receiver, SeededEntropy};
+use testkit::{Answer, Receiver, SeededEntropy, TestStore};
 use tokio::{sync::watch, task::JoinSet};
 
 use harness::{
@@ -95,8 +94,8 @@ async fn what_was_acknowledged_is_delivered_or_dead_after_any_kills() {
         Answer::status(if is_doomed { 500 } else { 200 })
     })
     .await;
-    let data = TempDir::new().expect("a temporary folder can be made");
-    let mut program = Program::start(data.path(), &[]);
+    let place = TestStore::chosen();
+    let mut program = Program::start_in(&place, &[]);
     let api = Api::new(program.address());
     let settings = json!({"secret": SECRET, "concurrency": CONCURRENCY});
     let webhook = Subscriber::create(&api, &receiver.url(), &settings).await;
@@ -116,7 +115,7 @@ async fn what_was_acknowledged_is_delivered_or_dead_after_any_kills() {
     for round in 0..plan.rounds {
         await_moment(&progress, &receiver, round, entropy.next()).await;
         program.kill();
-        program = Program::start(data.path(), &[]);
+        program = Program::start_in(&place, &[]);
         address.send_replace(program.address().to_owned());
     }
     while let Some(published) = publishers.join_next().await {

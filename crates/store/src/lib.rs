@@ -9,6 +9,7 @@
 //! What stands here decides nothing: matching, schedules and verdicts come in as values.
 
 mod columns;
+pub mod lock;
 mod records;
 mod types;
 

@@ -407,6 +407,9 @@ pub struct StoreFacts {
     pub size_bytes: u64,
     /// Free space where it lies, in bytes, where that can be told.
     pub free_bytes: Option<u64>,
+    /// Settings of the database's server with which what was committed can be lost, as in
+    /// `fsync = off`; none is as it should be.
+    pub unsafe_settings: Vec<String>,
 }
 
 /// Told of every commit: for metrics.

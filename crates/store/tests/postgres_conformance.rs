@@ -1,30 +1,27 @@
 //! The conformance cases on PostgreSQL, each in a schema of its own.
 
-mod schema;
-
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::Timestamp;
-use schema::Schema;
 use store::{
     SharedStore,
     conformance::Backend,
     postgres::{PostgresOptions, PostgresStore},
 };
+use testkit::postgres::{Database, database};
 
 /// How much time a partition covers: the cases pass time by minutes.
 const SPAN: Duration = Duration::from_mins(1);
 
-struct Database(Schema);
+struct Schema(Database);
 
 #[async_trait]
-impl Backend for Database {
+impl Backend for Schema {
     async fn open(&self) -> SharedStore {
         let mut options = PostgresOptions::new(Timestamp::from_ms(0));
         options.partition_span = SPAN;
-        let store = PostgresStore::open(&self.0.url(), options).await;
-        Arc::new(store.expect("opened"))
+        Arc::new(PostgresStore::open(&self.0.url(), options).await.expect("opened"))
     }
 
     async fn restart(&self, store: SharedStore) -> SharedStore {
@@ -37,4 +34,4 @@ impl Backend for Database {
     }
 }
 
-store::store_conformance!(Database(Schema::new()));
+store::store_conformance!(Schema(database()));

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
-mod schema;
-
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -13,12 +11,12 @@ use domain::{
     delivery::Next,
     event::{Event, EventType},
 };
-use schema::Schema;
 use store::{
     Accepted, Claim, FinishAttempt, Finished, NewDelivery, NewEvent, Retried, Store,
     postgres::{PostgresOptions, PostgresStore},
 };
 use uuid::Uuid;
+use testkit::postgres::{Database, database};
 
 const HOME: WorkspaceId = WorkspaceId::DEFAULT;
 const MINUTE_MS: i64 = 60_000;
@@ -30,12 +28,12 @@ struct Test {
     sql: tokio_postgres::Client,
     webhook: WebhookId,
     /// Last, so that it is dropped last.
-    _schema: Schema,
+    _schema: Database,
 }
 
 impl Test {
     async fn new() -> Self {
-        let schema = Schema::new();
+        let schema = database();
         let mut options = PostgresOptions::new(Timestamp::from_ms(0));
         options.partition_span = Duration::from_mins(1);
         let store = PostgresStore::open(&schema.url(), options).await.unwrap();

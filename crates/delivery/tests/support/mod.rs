@@ -1,12 +1,14 @@
-//! A pipeline over a real SQLite store in a temporary folder, with a clock that stands still.
+//! A pipeline over a real store (testkit says which), with a clock that stands still.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+pub mod cluster;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery::{
-    Pipeline, Settings,
+    Edge, Pipeline, Settings,
     accept::{Publish, Receipt},
     webhooks::WebhookInput,
 };
@@ -18,19 +20,15 @@ use domain::{
     webhook::Webhook,
 };
 use egress::{AddressPolicy, Egress, EgressConfig};
-use store::{
-    DeliveryFilter, DeliveryRow, Page, SharedStore,
-    sqlite::{SqliteOptions, SqliteStore},
-};
-use tempfile::TempDir;
-use testkit::FakeClock;
+use store::{DeliveryFilter, DeliveryRow, Page, SharedStore};
+use testkit::{FakeClock, TestStore};
 
 pub const WS: WorkspaceId = WorkspaceId::DEFAULT;
 
 pub struct Rig {
     pub pipeline: Pipeline,
     pub clock: Arc<FakeClock>,
-    pub folder: Arc<TempDir>,
+    place: Arc<TestStore>,
     settings: Settings,
     seed: u64,
 }
@@ -42,23 +40,36 @@ impl Rig {
 
     pub async fn with(settings: Settings) -> Self {
         let clock = FakeClock::at(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::open(clock, folder, settings, 1).await
+        Self::open(clock, Arc::new(TestStore::chosen()), settings, 1).await
     }
 
     async fn open(
         clock: Arc<FakeClock>,
-        folder: Arc<TempDir>,
+        place: Arc<TestStore>,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
+        let store = place.open(Timestamp::from_ms(0)).await;
+        let edge = testkit::edge(&clock, seed);
+        Self::over(store, edge, clock, place, settings, seed).await
+    }
+
+    /// A pipeline over `store`.
+    pub async fn over(
+        store: SharedStore,
+        edge: Edge,
+        clock: Arc<FakeClock>,
+        place: Arc<TestStore>,
         settings: Settings,
         seed: u64,
     ) -> Self {
         let pipeline = Pipeline::load(
-            open_store(&folder.path().join("signpost.db")),
+            store,
             Egress::new(EgressConfig {
                 policy: AddressPolicy::public_only().allow_loopback(true),
                 ..EgressConfig::default()
             }),
-            testkit::edge(&clock, seed),
+            edge,
             SealingKey::new([7; 32]),
             settings.clone(),
         )
@@ -67,7 +78,7 @@ impl Rig {
         Self {
             pipeline,
             clock,
-            folder,
+            place,
             settings,
             seed,
         }
@@ -78,7 +89,7 @@ impl Rig {
         let Self {
             pipeline,
             clock,
-            folder,
+            place,
             settings,
             seed,
         } = self;
@@ -87,7 +98,7 @@ impl Rig {
         drop(pipeline);
         // Ids start anew with the seed: let the clock tell them apart.
         clock.advance(Duration::from_millis(5));
-        Self::open(clock, folder, settings, seed + 1).await
+        Self::open(clock, place, settings, seed + 1).await
     }
 
     pub async fn webhook(
@@ -173,10 +184,6 @@ impl Rig {
             .unwrap()
             .unwrap()
     }
-}
-
-fn open_store(path: &Path) -> SharedStore {
-    Arc::new(SqliteStore::open(path, SqliteOptions::new(Timestamp::from_ms(0))).unwrap())
 }
 
 pub fn publish(event: &str, data: &str) -> Publish {

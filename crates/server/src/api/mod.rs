@@ -12,6 +12,7 @@ mod events;
 mod fields;
 mod keys;
 mod listen;
+mod nodes;
 mod operations;
 mod orchestration;
 mod replays;
@@ -28,6 +29,7 @@ use std::{
 
 use axum::{Router, body::Body, extract::MatchedPath};
 use http::Request;
+use store::NodeRole;
 use tower::{Layer, Service};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -51,12 +53,21 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(deliveries::routes())
         .merge(replays::routes())
         .merge(listen::routes())
+        .merge(nodes::routes())
         .merge(orchestration::routes())
         .merge(operations::routes())
 }
 
-/// The router of everything that is served.
+/// The router of everything that this node serves: a worker tells of its health and no more.
 pub fn router(app: &SharedApp) -> Router {
+    if app.role() == NodeRole::Worker {
+        let (router, _) = operations::routes().split_for_parts();
+        return router
+            .route_layer(NameRoute)
+            .fallback(no_api)
+            .method_not_allowed_fallback(no_method)
+            .with_state(app.clone());
+    }
     let (router, _) = resources().split_for_parts();
     router
         .merge(documents::routes())
@@ -73,6 +84,14 @@ pub fn document() -> serde_json::Value {
 
 async fn no_path() -> Problem {
     Problem::new(Kind::NotFound, "There is no such path.")
+}
+
+async fn no_api() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "This node only delivers (`--only worker`): it serves /healthz, /readyz and /metrics. \
+         Ask a node that serves the API.",
+    )
 }
 
 async fn no_method() -> Problem {

@@ -1,8 +1,11 @@
 //! For operators: `/healthz`, `/readyz`, `/metrics`. Open to all, as they say nothing of content.
 
+use std::time::Duration;
+
 use axum::{extract::State, response::IntoResponse};
 use http::header;
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -12,6 +15,11 @@ use crate::{
     metrics,
     problem::{Kind, Problem},
 };
+
+/// How long the store may take to answer before the node counts as not ready.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// When to ask again whether the node is ready.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<SharedApp> {
@@ -49,21 +57,29 @@ async fn health() -> Json<Status> {
 
 /// Should requests be sent here?
 ///
-/// Yes while the store answers and the server is not going down.
+/// Yes while the store answers, this node's lease runs, and the server is not going down.
 #[utoipa::path(
     get, path = "/readyz", tag = "Operations", operation_id = "readiness",
     responses((status = 200, description = "Yes", body = Status)),
     security(()),
 )]
 async fn readiness(State(app): State<SharedApp>) -> Result<Json<Status>, Problem> {
+    let no = |why: &'static str| Err(Problem::new(Kind::Overloaded, why).retry_after(COME_BACK));
     if app.is_draining() {
-        return Err(Problem::new(Kind::Overloaded, "The server is going down."));
+        return no("The server is going down.");
     }
-    if let Err(error) = app.store().user_count().await {
-        tracing::warn!(%error, "the store does not answer");
-        return Err(Problem::new(Kind::Overloaded, "The store does not answer."));
+    let store = app.store();
+    if !store.holds(store.lease()) {
+        return no("This node has lost its lease: it cannot reach the database in time.");
     }
-    Ok(Json(OK))
+    match timeout(ANSWER_MAX, store.user_count()).await {
+        Ok(Ok(_)) => Ok(Json(OK)),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store does not answer");
+            no("The store does not answer.")
+        }
+        Err(_) => no("The store does not answer in time."),
+    }
 }
 
 /// Metrics

@@ -5,14 +5,15 @@
 //! request; handlers take the answer as [`Access`] and name the scope that they need. [`login`]
 //! makes tokens, [`password`] hashes and checks, [`origin`] keeps web pages out of local mode.
 //!
-//! People and keys are looked up in the store and kept in memory for a few seconds, so a change
-//! made by another process is seen that late; changes made here are seen at once.
+//! People and keys are looked up in the store and kept in memory for a few seconds. Changes made
+//! here are seen at once, those made by other nodes once [`watch`] is told of them.
 
 pub mod login;
 pub mod origin;
 pub mod password;
 pub mod remembered;
 pub mod token;
+pub mod watch;
 
 use std::{
     net::IpAddr,
@@ -244,6 +245,12 @@ impl Gatekeeper {
         self.keys.forget(hash);
     }
 
+    /// Somebody's record changed elsewhere: everybody is looked up again.
+    pub fn forget_all(&self) {
+        self.people.forget_all();
+        self.keys.forget_all();
+    }
+
     /// Finds out who a request comes from.
     ///
     /// # Errors
@@ -273,13 +280,14 @@ impl Gatekeeper {
         now: Timestamp,
     ) -> Result<Identity, Problem> {
         let hash = key_hash(key);
-        let record = if let Some(record) = self.keys.recall(&hash, now) {
-            record
-        } else {
-            let found = store.api_key_by_hash(hash).await?;
-            let record = found.ok_or_else(|| refused("The API key is not known."))?;
-            self.keys.remember(hash, record.clone(), now);
-            record
+        let record = match self.keys.recall(&hash, now) {
+            Ok(record) => record,
+            Err(before) => {
+                let found = store.api_key_by_hash(hash).await?;
+                let record = found.ok_or_else(|| refused("The API key is not known."))?;
+                self.keys.remember(hash, record.clone(), now, before);
+                record
+            }
         };
         if !record.is_live(now) {
             return Err(refused("The API key was revoked or has expired."));
@@ -310,13 +318,14 @@ impl Gatekeeper {
             .sub
             .parse()
             .map_err(|_| refused("The token is for nobody here."))?;
-        let person = if let Some(person) = self.people.recall(&id, now) {
-            person
-        } else {
-            let person = look_up(store, id).await?;
-            let person = person.ok_or_else(|| refused("The token's user is gone."))?;
-            self.people.remember(id, person.clone(), now);
-            person
+        let person = match self.people.recall(&id, now) {
+            Ok(person) => person,
+            Err(before) => {
+                let person = look_up(store, id).await?;
+                let person = person.ok_or_else(|| refused("The token's user is gone."))?;
+                self.people.remember(id, person.clone(), now, before);
+                person
+            }
         };
         if claims.pwm.as_deref() != Some(hex::encode(person.password_mark).as_str()) {
             return Err(refused("The password was changed since: log in again."));

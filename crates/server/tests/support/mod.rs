@@ -36,7 +36,7 @@ use server::{
     front::Front,
     metrics::Metrics,
 };
-use store::sqlite::{SqliteOptions, SqliteStore};
+use testkit::TestStore;
 
 /// The time at which every test begins: 2026-01-31T09:30:00Z.
 pub const T0: Timestamp = Timestamp::from_ms(1_769_851_800_000);
@@ -99,7 +99,7 @@ pub struct TestServer {
     pub front: Front,
     pub clock: Arc<StillClock>,
     edge: Edge,
-    _folder: tempfile::TempDir,
+    _place: TestStore,
 }
 
 /// An answer, read whole.
@@ -212,18 +212,14 @@ impl TestServer {
 
     /// With everything said.
     pub async fn with(config: ServerConfig, loopback: bool, has_users: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let place = TestStore::chosen();
         let clock = Arc::new(StillClock(AtomicI64::new(T0.ms())));
         let edge = Edge {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ..edge()
         };
         let mut metrics = Metrics::default();
-        let options = SqliteOptions {
-            observer: metrics.commit_observer(),
-            ..SqliteOptions::new(T0)
-        };
-        let store = SqliteStore::open(&folder.path().join("signpost.db"), options).unwrap();
+        let store = place.open_observed(T0, metrics.commit_observer()).await;
         let sealing = SealingKey::new([7; 32]);
         let tokens = Tokens::of_installation(&sealing);
         let policy = AddressPolicy::public_only().allow_loopback(true);
@@ -232,7 +228,7 @@ impl TestServer {
             ..EgressConfig::default()
         });
         let loaded = Pipeline::load(
-            Arc::new(store),
+            store,
             egress,
             edge.clone(),
             sealing,
@@ -247,7 +243,7 @@ impl TestServer {
             front,
             clock,
             edge,
-            _folder: folder,
+            _place: place,
         }
     }
 

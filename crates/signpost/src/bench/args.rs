@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use server::config::DatabaseUrl;
 
 /// Deliveries in flight that a webhook can be made to allow.
 const CONCURRENCY_MAX: u32 = 1_000;
@@ -23,6 +24,8 @@ Examples:
   signpost bench --dead-endpoints 1 --slow-endpoints 1 --rate 2000
                                                    whether the healthy endpoint suffers
   signpost bench --backlog 100000                  what waiting deliveries cost in memory
+  signpost bench --database-url postgres://127.0.0.1/bench --nodes 2
+                                                   two servers on one PostgreSQL database
   signpost bench --url http://127.0.0.1:8000 --pid 4711 --json")]
 pub struct BenchArgs {
     /// Publish this many events, instead of for a time
@@ -139,9 +142,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub receive_on: IpAddr,
 
-    /// Database for the server that is started
+    /// PostgreSQL database for the server that is started; the run makes a schema in it, and
+    /// removes that afterwards
     #[arg(long, value_name = "URL")]
-    pub database_url: Option<String>,
+    pub database_url: Option<DatabaseUrl>,
+
+    /// Start so many servers on the database, and spread the connections over them
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "url", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub nodes: u32,
 
     /// Make the server's data folder inside this one, which decides the disk that is measured
     /// [default: the system's temporary folder]
@@ -181,6 +189,10 @@ impl BenchArgs {
         ensure!(
             self.backlog.is_some() || endpoints > 0,
             "no endpoints: give --fan-out, --slow-endpoints, --dead-endpoints or --failing-endpoints"
+        );
+        ensure!(
+            self.nodes == 1 || self.database_url.is_some(),
+            "several nodes need a database that they share: give --database-url"
         );
         if let Some(url) = &self.url {
             ensure!(
@@ -303,6 +315,12 @@ mod tests {
         assert!(parse("--failing-share 1.1").is_err());
         assert!(parse("--rate NaN").is_err());
         assert!(parse("--pid 1").is_err());
+        assert!(parse("--nodes 2").unwrap().validate().is_err());
+        assert!(parse("--nodes 2 --url http://127.0.0.1:1").is_err());
+        parse("--nodes 2 --database-url postgres://127.0.0.1/x")
+            .unwrap()
+            .validate()
+            .unwrap();
         assert!(parse("--fan-out 0").unwrap().validate().is_err());
         assert!(
             parse("--url https://example.com")

@@ -24,14 +24,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const LINES_KEPT: usize = 20;
 
 /// How to start the server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Launch {
     /// Program to run.
     pub(super) program: PathBuf,
     /// Folder to make the data folder in.
     pub(super) data_parent: PathBuf,
-    /// Passed as `--database-url`.
-    pub(super) database_url: Option<String>,
+    /// Set in its environment: arguments can be read by everybody on the machine.
+    pub(super) environment: Vec<(&'static str, String)>,
     /// Passed as they are.
     pub(super) further: Vec<String>,
 }
@@ -73,10 +73,8 @@ impl Child {
                 command.env_remove(name);
             }
         }
-        if let Some(url) = &launch.database_url {
-            command.args(["--database-url", url]);
-        }
         let mut process = command
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .args(&launch.further)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -304,7 +302,7 @@ mod tests {
         Launch {
             program,
             data_parent: folder.path().to_owned(),
-            database_url: None,
+            environment: Vec::new(),
             further: vec!["--x".to_owned()],
         }
     }

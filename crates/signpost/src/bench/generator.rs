@@ -29,13 +29,20 @@ const PAUSE: Duration = Duration::from_millis(10);
 const BUFFER_BYTES: usize = 4 * 1024;
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-/// What to publish, where and how fast.
+/// One server to publish to.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
-    /// The server.
+pub(super) struct Target {
+    /// Where it listens.
     pub(super) address: SocketAddr,
     /// The request, to be patched.
     pub(super) request: PublishRequest,
+}
+
+/// What to publish, where and how fast.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// The servers; connections are spread over them.
+    pub(super) targets: Vec<Target>,
     /// Events in a request.
     pub(super) batch: u64,
     /// Connections to use.
@@ -63,12 +70,12 @@ pub(super) async fn publish(shared: &Arc<Shared>, plan: Plan) {
             .expect("the system has room for one more thread");
     }
     let mut connections = JoinSet::new();
-    for _ in 0..plan.connections {
+    for target in plan.targets.iter().cycle().take(plan.connections as usize) {
         let publisher = Publisher {
             shared: Arc::clone(shared),
             pace: pace.clone(),
-            address: plan.address,
-            request: plan.request.clone(),
+            address: target.address,
+            request: target.request.clone(),
             batch: plan.batch,
             stream: None,
             buffer: vec![0; BUFFER_BYTES],

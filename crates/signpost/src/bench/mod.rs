@@ -1,8 +1,9 @@
 //! `signpost bench`: a load generator and a receiver in one process, measuring a server in another.
 //!
 //! Players, in the order of a run:
-//! - [`child`] starts this program's own `serve` (or the run takes a `--url`), [`control`] waits for
-//!   it and makes a webhook per endpoint;
+//! - [`child`] starts this program's own `serve` (or the run takes a `--url`), several of them on
+//!   one [`database`] where that is asked for; [`control`] waits for them and makes a webhook per
+//!   endpoint;
 //! - [`traffic`] runs the [`generator`], which publishes, and the [`receiver`], which plays all
 //!   endpoints and checks every delivery; both write into the [`ledger`] and speak HTTP through
 //!   [`wire`];
@@ -20,6 +21,7 @@
 mod args;
 mod child;
 mod control;
+mod database;
 mod generator;
 mod histogram;
 mod ledger;
@@ -39,6 +41,7 @@ mod tests;
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -51,17 +54,21 @@ use crate::edge;
 pub use self::args::BenchArgs;
 use self::child::{Child, Launch};
 use self::control::{Control, Webhook};
-use self::generator::Plan;
+use self::database::Database;
+use self::generator::{Plan, Target};
 use self::ledger::{Kind, Ledger, parts_of_2_32};
-use self::procfs::Process;
+use self::procfs::{Process, memory_of};
 use self::receiver::Receiver;
 use self::report::{Facts, Report};
 use self::traffic::{Shared, Traffic};
-use self::watch::{Observed, Schedule, Watcher};
+use self::watch::{Observed, Schedule, Watched, Watcher};
 use self::wire::{PublishRequest, PublishShape};
 
 /// How long answers may take once publishing is over.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long several nodes get to learn of webhooks that were made on one of them: they promise to
+/// within a second.
+const SPREAD: Duration = Duration::from_secs(2);
 /// Settling after a backlog was published, when nothing else was asked.
 const BACKLOG_SETTLE: f64 = 2.0;
 
@@ -89,50 +96,92 @@ pub fn run(args: BenchArgs) -> Result<bool> {
     Ok(report.passed)
 }
 
-/// Measures, and returns the figures and how tidying up went: the server's end, or the removal of
+/// Measures, and returns the figures and how tidying up went: the servers' end, or the removal of
 /// the webhooks from one that goes on.
 fn measure(args: &BenchArgs) -> Result<(Report, Result<()>)> {
     args.validate()?;
     let Some(url) = &args.url else {
-        let child = Child::start(&launch(args)?)?;
-        // The server is in local mode; a token of another one would be refused.
-        let control = Control::new(child.address(), None)?;
-        let server = Server {
-            name: "started",
-            process: Some(Process::Pid(child.pid())),
-            fsync: child.fsync(),
-        };
-        let (shared, mut facts, _) = measure_server(args, &control, &server).map_err(|error| {
-            anyhow!(
-                "{error:#}\nthe server's last lines:\n{}",
-                child.last_lines()
-            )
-        })?;
-        let stopped = child.stop();
-        facts.stop = stopped.as_ref().ok().copied();
-        return Ok((
-            Report::new(args, &shared.ledger(), &facts),
-            stopped.map(|_| ()),
-        ));
+        return measure_own(args);
     };
     let control = Control::new(url, args.token.clone())?;
     let server = Server {
         name: url,
-        process: args.pid.map(Process::Pid),
+        watched: Watched {
+            servers: args.pid.map(Process::Pid).into_iter().collect(),
+            database: None,
+        },
         fsync: None,
     };
-    let (shared, facts, webhooks) = measure_server(args, &control, &server)?;
+    let (shared, facts, webhooks) = measure_server(args, &[control.clone()], &server)?;
     let removed = webhooks
         .iter()
         .try_for_each(|id| control.delete_webhook(id));
     Ok((Report::new(args, &shared.ledger(), &facts), removed))
 }
 
-/// What is known of the server, beside its address.
-#[derive(Debug, Clone, Copy)]
+/// Measures servers that are started for it.
+fn measure_own(args: &BenchArgs) -> Result<(Report, Result<()>)> {
+    let database = match &args.database_url {
+        Some(url) => Some(Database::create(url.expose())?),
+        None => None,
+    };
+    let children = start(args, database.as_ref())?;
+    // The servers are in local mode; a token of another one would be refused.
+    let controls = children
+        .iter()
+        .map(|child| Control::new(child.address(), None))
+        .collect::<Result<Vec<_>>>()?;
+    let server = Server {
+        name: "started",
+        watched: Watched {
+            servers: children
+                .iter()
+                .map(|child| Process::Pid(child.pid()))
+                .collect(),
+            database: database.as_ref().and_then(Database::process),
+        },
+        // What is synced beside the server says nothing of a database elsewhere.
+        fsync: children[0].fsync().filter(|_| database.is_none()),
+    };
+    let (shared, mut facts, _) = measure_server(args, &controls, &server).map_err(|error| {
+        let words: String = children.iter().map(Child::last_lines).collect();
+        anyhow!("{error:#}\nthe server's last lines:\n{words}")
+    })?;
+    let stopped = stop(children);
+    facts.stop = stopped.as_ref().ok().copied();
+    Ok((
+        Report::new(args, &shared.ledger(), &facts),
+        stopped.map(drop),
+    ))
+}
+
+/// Starts as many servers as were asked for: alone on a folder, or all on one database.
+fn start(args: &BenchArgs, database: Option<&Database>) -> Result<Vec<Child>> {
+    let mut launch = launch(args)?;
+    if let Some(database) = database {
+        launch.environment = vec![
+            ("SIGNPOST_DATABASE_URL", database.url().to_owned()),
+            // Nodes share what is sealed, so each needs the same key.
+            ("SIGNPOST_KEY", hex::encode(edge::random::<32>())),
+        ];
+    }
+    (0..args.nodes).map(|_| Child::start(&launch)).collect()
+}
+
+/// Stops all; answers how long the slowest took.
+fn stop(children: Vec<Child>) -> Result<Duration> {
+    let mut slowest = Duration::ZERO;
+    for child in children {
+        slowest = slowest.max(child.stop()?);
+    }
+    Ok(slowest)
+}
+
+/// What is known of the server, or the servers, beside the addresses.
+#[derive(Debug, Clone)]
 struct Server<'a> {
     name: &'a str,
-    process: Option<Process>,
+    watched: Watched,
     fsync: Option<Duration>,
 }
 
@@ -144,22 +193,25 @@ fn launch(args: &BenchArgs) -> Result<Launch> {
     Ok(Launch {
         program,
         data_parent: args.data_dir.clone().unwrap_or_else(std::env::temp_dir),
-        database_url: args.database_url.clone(),
+        environment: Vec::new(),
         further: args.serve_args.clone(),
     })
 }
 
-/// Runs the load once the server is ready, and returns what came of it and the webhooks' ids.
+/// Runs the load once the servers are ready, and returns what came of it and the webhooks' ids.
 fn measure_server(
     args: &BenchArgs,
-    control: &Control,
+    controls: &[Control],
     server: &Server<'_>,
 ) -> Result<(Arc<Shared>, Facts, Vec<String>)> {
-    control.wait_until_ready()?;
-    let idle = server.process.and_then(Process::memory);
+    controls.iter().try_for_each(Control::wait_until_ready)?;
+    let idle = memory_of(&server.watched.servers);
     let endpoints = Endpoints::bind(args)?;
-    control.register_event_type()?;
-    let webhooks = endpoints.create_webhooks(args, control)?;
+    controls[0].register_event_type()?;
+    let webhooks = endpoints.create_webhooks(args, &controls[0])?;
+    if controls.len() > 1 {
+        thread::sleep(SPREAD);
+    }
 
     let warm_up = Duration::from_secs_f64(args.warm_up_seconds());
     let measure_from_ns = u64::try_from(warm_up.as_nanos()).expect("a day at most");
@@ -170,8 +222,8 @@ fn measure_server(
         args.failing_share,
     );
     let shared = Arc::new(Shared::new(ledger));
-    let observed = drive(args, control, endpoints, &shared, server.process)?;
-    let end = server.process.and_then(Process::memory);
+    let observed = drive(args, controls, endpoints, &shared, &server.watched)?;
+    let end = memory_of(&server.watched.servers);
     let facts = Facts {
         server: server.name.to_owned(),
         fsync: server.fsync,
@@ -186,21 +238,23 @@ fn measure_server(
 /// Starts the traffic, watches it to its end, and closes it.
 fn drive(
     args: &BenchArgs,
-    control: &Control,
+    controls: &[Control],
     endpoints: Endpoints,
     shared: &Arc<Shared>,
-    server: Option<Process>,
+    watched: &Watched,
 ) -> Result<Observed> {
-    let shape = PublishShape {
-        host: control.host(),
-        token: control.token(),
-        payload_bytes: args.payload_bytes as usize,
-        shape: args.payload_shape,
-        batch: args.batch,
+    let target = |control: &Control| Target {
+        address: control.address(),
+        request: PublishRequest::new(&PublishShape {
+            host: control.host(),
+            token: control.token(),
+            payload_bytes: args.payload_bytes as usize,
+            shape: args.payload_shape,
+            batch: args.batch,
+        }),
     };
     let plan = Plan {
-        address: control.address(),
-        request: PublishRequest::new(&shape),
+        targets: controls.iter().map(target).collect(),
         batch: u64::from(args.batch),
         connections: args.connections,
         rate: args.rate,
@@ -227,7 +281,7 @@ fn drive(
     };
     let visible = !args.json && std::io::stderr().is_terminal();
     let observed =
-        Watcher::new(shared, &traffic, server, visible, args.events_max()).watch(&schedule);
+        Watcher::new(shared, &traffic, watched, visible, args.events_max()).watch(&schedule);
     traffic.close()?;
     observed
 }

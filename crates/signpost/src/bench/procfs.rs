@@ -1,4 +1,4 @@
-//! CPU time and memory of a process, from Linux's `/proc`.
+//! CPU time and memory of processes, from Linux's `/proc`.
 //!
 //! Elsewhere, and for a process that is gone, there is no answer (`None`), and the report says so.
 
@@ -15,20 +15,26 @@ pub(super) enum Process {
     Own,
     /// The one with this id.
     Pid(u32),
+    /// The one with this id and its children, living and ended: a PostgreSQL server.
+    Family(u32),
 }
 
 impl Process {
     fn read(self, file: &str) -> Option<String> {
         let path = match self {
             Self::Own => format!("/proc/self/{file}"),
-            Self::Pid(pid) => format!("/proc/{pid}/{file}"),
+            Self::Pid(pid) | Self::Family(pid) => format!("/proc/{pid}/{file}"),
         };
         fs::read_to_string(path).ok()
     }
 
     /// CPU time, user and system, of all its threads, living and ended.
     pub(super) fn cpu(self) -> Option<Duration> {
-        cpu_in_stat(&self.read("stat")?)
+        let own = times_in_stat(&self.read("stat")?)?;
+        match self {
+            Self::Own | Self::Pid(_) => Some(own.own),
+            Self::Family(pid) => Some(own.own + own.ended_children + cpu_of_children(pid)),
+        }
     }
 
     /// Resident memory.
@@ -46,14 +52,66 @@ pub(super) struct Memory {
     pub(super) peak_bytes: u64,
 }
 
-/// Reads `utime` and `stime`, fields 14 and 15. The name, field 2, may hold anything, so counting
-/// starts behind its closing parenthesis.
-fn cpu_in_stat(stat: &str) -> Option<Duration> {
+/// CPU time of several processes together; `None` if there are none, or one cannot be asked.
+pub(super) fn cpu_of(processes: &[Process]) -> Option<Duration> {
+    if processes.is_empty() {
+        return None;
+    }
+    processes.iter().map(|process| process.cpu()).sum()
+}
+
+/// Resident memory of several processes together; `None` if there are none, or one cannot be
+/// asked. Their peaks need not have been at the same time.
+pub(super) fn memory_of(processes: &[Process]) -> Option<Memory> {
+    let mut all = processes.iter().map(|process| process.memory());
+    let first = all.next()??;
+    all.try_fold(first, |sum, memory| {
+        let memory = memory?;
+        Some(Memory {
+            resident_bytes: sum.resident_bytes + memory.resident_bytes,
+            peak_bytes: sum.peak_bytes + memory.peak_bytes,
+        })
+    })
+}
+
+/// CPU time of the living children of a process.
+fn cpu_of_children(parent: u32) -> Duration {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Duration::ZERO;
+    };
+    processes
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+        .filter_map(|stat| times_in_stat(&stat))
+        .filter(|times| times.parent == parent)
+        .map(|times| times.own)
+        .sum()
+}
+
+/// What a process's `stat` says of its CPU time.
+#[derive(Debug, PartialEq, Eq)]
+struct Times {
+    parent: u32,
+    /// Its own, user and system.
+    own: Duration,
+    /// Of its children that ended and were waited for.
+    ended_children: Duration,
+}
+
+/// Reads `ppid`, field 4, and `utime`, `stime`, `cutime` and `cstime`, fields 14 to 17. The name,
+/// field 2, may hold anything, so counting starts behind its closing parenthesis.
+fn times_in_stat(stat: &str) -> Option<Times> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(TICK * (user + system))
+    let mut fields = fields.split_ascii_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let mut ticks = fields.skip(9).map(|field| field.parse::<u32>().ok());
+    let mut two = || Some(TICK * (ticks.next()?? + ticks.next()??));
+    Some(Times {
+        parent,
+        own: two()?,
+        ended_children: two()?,
+    })
 }
 
 fn memory_in_status(status: &str) -> Option<Memory> {
@@ -74,8 +132,13 @@ mod tests {
     #[test]
     fn ticks_are_found_behind_a_hostile_name() {
         let stat = "42 (a ) b 1 2) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 7 8 20 0 9 0 1000";
-        assert_eq!(cpu_in_stat(stat), Some(Duration::from_secs(3)));
-        assert_eq!(cpu_in_stat("42"), None);
+        let times = Times {
+            parent: 1,
+            own: Duration::from_secs(3),
+            ended_children: Duration::from_millis(150),
+        };
+        assert_eq!(times_in_stat(stat), Some(times));
+        assert_eq!(times_in_stat("42"), None);
     }
 
     #[test]
@@ -97,6 +160,14 @@ mod tests {
         let memory = Process::Own.memory().unwrap();
         assert!(memory.resident_bytes > 0 && memory.peak_bytes >= memory.resident_bytes);
         assert!(Process::Own.cpu().is_some());
+        let own = Process::Pid(std::process::id());
+        assert_eq!(cpu_of(&[]), None);
+        assert_eq!(memory_of(&[]), None);
+        assert!(cpu_of(&[own, own]) >= own.cpu());
+        assert!(memory_of(&[own, own]).is_some());
+        assert_eq!(cpu_of(&[own, Process::Pid(u32::MAX)]), None);
+        let family = Process::Family(std::process::id()).cpu();
+        assert!(family >= own.cpu());
         assert!(Process::Pid(u32::MAX).cpu().is_none());
     }
 }

@@ -41,6 +41,9 @@ pub(super) struct Report {
 pub(super) struct Setup {
     /// `started` or the address that was given.
     pub(super) server: String,
+    /// How many servers share the database; absent where one does all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) nodes: Option<u32>,
     pub(super) cores: usize,
     /// `closed` or `open`.
     pub(super) r#loop: &'static str,
@@ -94,6 +97,14 @@ pub(super) struct Cpu {
     pub(super) server_seconds_per_1000_deliveries: Option<f64>,
     /// Average over the measured stretch.
     pub(super) server_cores: Option<f64>,
+    /// PostgreSQL's processes; absent where there are none on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) database_seconds_per_1000_deliveries: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) database_cores: Option<f64>,
+    /// Server and database together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total_seconds_per_1000_deliveries: Option<f64>,
     pub(super) load_seconds_per_1000_deliveries: Option<f64>,
     pub(super) load_cores: Option<f64>,
 }
@@ -180,6 +191,7 @@ impl Report {
 fn setup(args: &BenchArgs, facts: &Facts) -> Setup {
     Setup {
         server: facts.server.clone(),
+        nodes: (args.nodes > 1).then_some(args.nodes),
         cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         r#loop: if args.rate.is_some() {
             "open"
@@ -283,6 +295,11 @@ fn cpu(observed: &Observed) -> Cpu {
     Cpu {
         server_seconds_per_1000_deliveries: per_1000(|snapshot| snapshot.server_cpu),
         server_cores: cores(|snapshot| snapshot.server_cpu),
+        database_seconds_per_1000_deliveries: per_1000(|snapshot| snapshot.database_cpu),
+        database_cores: cores(|snapshot| snapshot.database_cpu),
+        total_seconds_per_1000_deliveries: per_1000(|snapshot| {
+            Some(snapshot.server_cpu? + snapshot.database_cpu?)
+        }),
         load_seconds_per_1000_deliveries: per_1000(|snapshot| snapshot.own_cpu),
         load_cores: cores(|snapshot| snapshot.own_cpu),
     }

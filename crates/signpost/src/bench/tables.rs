@@ -94,6 +94,17 @@ impl Report {
         let mut table = table(&["CPU", "s per 1,000 deliveries", "cores busy"]);
         let [seconds, cores] = cost(cpu.server_seconds_per_1000_deliveries, cpu.server_cores);
         table.add_row(["server", &seconds, &cores]);
+        if cpu.database_seconds_per_1000_deliveries.is_some() {
+            let [seconds, cores] =
+                cost(cpu.database_seconds_per_1000_deliveries, cpu.database_cores);
+            table.add_row(["PostgreSQL", &seconds, &cores]);
+            let cores = cpu.server_cores.zip(cpu.database_cores);
+            let [seconds, cores] = cost(
+                cpu.total_seconds_per_1000_deliveries,
+                cores.map(|(server, database)| server + database),
+            );
+            table.add_row(["server and PostgreSQL", &seconds, &cores]);
+        }
         let [seconds, cores] = cost(cpu.load_seconds_per_1000_deliveries, cpu.load_cores);
         table.add_row(["generator and receiver", &seconds, &cores]);
         if let Some(memory) = &self.memory {
@@ -154,6 +165,9 @@ impl Setup {
             "{} connections, {rate}, {} bytes, {} healthy endpoint(s) of {} at once, {} core(s){fsync}",
             self.connections, self.payload_bytes, self.fan_out, self.concurrency, self.cores
         );
+        if let Some(nodes) = self.nodes {
+            write!(line, ", {nodes} nodes").expect("writing to a String cannot fail");
+        }
         for (count, kind) in [
             (self.slow_endpoints, "slow"),
             (self.dead_endpoints, "dead"),

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ledger::Totals;
-use super::procfs::Process;
+use super::procfs::{Process, cpu_of, memory_of};
 use super::traffic::{Shared, Traffic};
 
 /// How often it looks.
@@ -39,8 +39,10 @@ pub(super) struct Snapshot {
     pub(super) at_ns: u64,
     /// The ledger's totals.
     pub(super) totals: Totals,
-    /// The server's CPU time, where it can be read.
+    /// The CPU time of all servers, where it can be read.
     pub(super) server_cpu: Option<Duration>,
+    /// The CPU time of the database's processes, where there are any that can be read.
+    pub(super) database_cpu: Option<Duration>,
     /// CPU time of this process: generator, receiver and watcher.
     pub(super) own_cpu: Option<Duration>,
 }
@@ -67,11 +69,20 @@ pub(super) struct Observed {
     pub(super) memory: Vec<MemorySample>,
 }
 
+/// The processes whose CPU and memory are looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watched {
+    /// The servers that are measured, as far as they are known.
+    pub(super) servers: Vec<Process>,
+    /// The database's.
+    pub(super) database: Option<Process>,
+}
+
 /// One watcher of one run.
 pub(super) struct Watcher<'a> {
     shared: &'a Arc<Shared>,
     traffic: &'a Traffic,
-    server: Option<Process>,
+    watched: &'a Watched,
     progress: ProgressBar,
     memory: Vec<MemorySample>,
     ticks: u32,
@@ -79,12 +90,12 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    /// Watches `traffic`, and `server` where its process is known. Draws progress on standard error
+    /// Watches `traffic`, and the processes that are known. Draws progress on standard error
     /// when `visible` and that is a terminal.
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         traffic: &'a Traffic,
-        server: Option<Process>,
+        watched: &'a Watched,
         visible: bool,
         events_max: Option<u64>,
     ) -> Self {
@@ -97,7 +108,7 @@ impl<'a> Watcher<'a> {
         Self {
             shared,
             traffic,
-            server,
+            watched,
             progress,
             memory: Vec::new(),
             ticks: 0,
@@ -182,14 +193,15 @@ impl<'a> Watcher<'a> {
         Snapshot {
             at_ns: self.shared.now_ns(),
             totals: self.shared.ledger().totals(),
-            server_cpu: self.server.and_then(Process::cpu),
+            server_cpu: cpu_of(&self.watched.servers),
+            database_cpu: self.watched.database.and_then(Process::cpu),
             own_cpu: Process::Own.cpu(),
         }
     }
 
     fn sample(&mut self, doing: &'static str) {
         let at_ns = self.shared.now_ns();
-        if let Some(memory) = self.server.and_then(Process::memory) {
+        if let Some(memory) = memory_of(&self.watched.servers) {
             self.memory.push(MemorySample {
                 at_ns,
                 resident_bytes: memory.resident_bytes,

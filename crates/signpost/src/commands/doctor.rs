@@ -1,7 +1,8 @@
 //! `signpost doctor`: looks at everything that Signpost depends on, and says what to do.
 //!
 //! [`checks`] has a function per thing that can be wrong; each looks, none changes anything but
-//! that the database is opened (and so locked) for a moment where no server runs.
+//! that the database is opened for a moment (and so locked, unless it is PostgreSQL's) where no
+//! server runs on the data folder.
 
 mod checks;
 
@@ -21,13 +22,14 @@ use crate::{
     terminal,
 };
 
-/// Check data folder, database, disk, clock, port, server, DNS and TLS, and say what to do
+/// Check data folder, database, nodes, disk, clock, port, server, DNS and TLS, and say what to do
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   signpost doctor
   signpost doctor --data-dir /var/lib/signpost --port 8443
   signpost doctor --server https://signpost.example.com --json
+  signpost doctor --database-url postgres://…      the database, its nodes, the key
 
 Exit code 1 if anything failed; warnings alone are 0.")]
 pub struct DoctorArgs {

@@ -1,11 +1,12 @@
 //! A file per command, in the order in which a newcomer meets them.
 //!
-//! Each has its arguments (clap) and a `run`. What several share: [`connection`] names the server,
+//! Each has its arguments (clap) and a `run`. What several share: [`connection`] names the server, [`database`] the database,
 //! [`input`] reads what `-d`, `--body` and the like point at, [`headers`] reads `-H`,
 //! [`print`](attempt_log) renders the attempt log.
 
 pub mod attempt_log;
 pub mod connection;
+pub mod database;
 pub mod headers;
 pub mod input;
 pub mod password;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod listen;
 pub mod logs;
 pub mod migrate;
+pub mod nodes;
 pub mod openapi;
 pub mod replay;
 pub mod serve;

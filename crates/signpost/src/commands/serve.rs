@@ -17,7 +17,7 @@ use store::StoreError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use self::settings::{AccessArgs, LimitsArgs};
+use self::settings::{AccessArgs, LimitsArgs, NodeArgs};
 use crate::{
     edge,
     output::{BOLD, DIM, GOOD, Out, styled},
@@ -37,10 +37,12 @@ Examples:
   signpost serve --port 0 --json                   a free port; its address as JSON
   signpost serve --host 0.0.0.0 --data-dir /var/lib/signpost
   signpost serve --allow-target 10.0.0.0/8         webhooks may target this private network
+  SIGNPOST_DATABASE_URL=postgres://… signpost serve
+                                                   one of any number of nodes on a database
 
 On a loopback address with no users yet, requests need no credentials (local mode). On any other,
 make an owner first: signpost users add LOGIN. SIGTERM or Ctrl-C drains and stops; a second one
-stops at once.")]
+stops at once. Several nodes: docs/guides/several-nodes.md.")]
 pub struct ServeArgs {
     /// Address to listen on
     #[arg(
@@ -63,10 +65,6 @@ pub struct ServeArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-
-    /// A database server to use instead of the file in the data folder
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: Option<String>,
 
     /// A network that webhooks may target although it is not public; repeat it or use commas
     #[arg(
@@ -103,6 +101,9 @@ pub struct ServeArgs {
     pub retention_days: u64,
 
     #[command(flatten)]
+    pub node: NodeArgs,
+
+    #[command(flatten)]
     pub access: AccessArgs,
 
     #[command(flatten)]
@@ -116,7 +117,8 @@ impl ServeArgs {
             host: self.host,
             port: self.port,
             data_dir: self.data_dir,
-            database_url: self.database_url,
+            database_url: self.node.database.url(),
+            node: self.node.config(),
             key: self.access.key.clone(),
             allow_targets: self.allow_target,
             offline: self.offline,
@@ -173,12 +175,15 @@ fn log_to_stderr(filter: &str, json: bool) -> Result<()> {
 
 async fn serve(config: ServerConfig, out: Out) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
-    let data_dir = config.data_dir.clone();
+    let data = match &config.database_url {
+        Some(url) => url.to_string(),
+        None => config.data_dir.display().to_string(),
+    };
     let running = tokio::select! {
         running = start(config) => running?,
         () = stop.wait() => return Ok(ExitCode::SUCCESS),
     };
-    if announce(running.address(), &data_dir, out).is_err() {
+    if announce(running.address(), &data, out).is_err() {
         tracing::warn!("nobody reads standard output; the server runs on");
     }
     stop.wait().await;
@@ -221,16 +226,18 @@ fn not_started(error: StartError, address: String) -> Problem {
         StartError::Store(StoreError::InUse(_)) => problem
             .because(error)
             .advice("stop the other one, or use another folder with --data-dir"),
+        StartError::Store(StoreError::Unavailable(_)) => problem.because(error).advice(
+            "check --database-url (or SIGNPOST_DATABASE_URL, or DATABASE_URL) and the database",
+        ),
         _ => problem.because(error),
     }
 }
 
-fn announce(address: SocketAddr, data_dir: &std::path::Path, out: Out) -> Result<()> {
+fn announce(address: SocketAddr, data: &str, out: Out) -> Result<()> {
     let url = format!("http://{address}");
     if out.is_json() {
         return out.record(&json!({ "address": url }));
     }
-    let folder = data_dir.display();
     out.line(format_args!(
         "{} Signpost is ready at {}",
         styled(GOOD, "●"),
@@ -238,7 +245,7 @@ fn announce(address: SocketAddr, data_dir: &std::path::Path, out: Out) -> Result
     ))?;
     out.line(styled(
         DIM,
-        format_args!("  API {url}/api/docs · data {folder}"),
+        format_args!("  API {url}/api/docs · data {data}"),
     ))
 }
 

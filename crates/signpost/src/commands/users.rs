@@ -33,7 +33,7 @@ Examples:
   signpost users add ann --data-dir /var/lib/signpost    on the folder, while no server runs
 
 With --server (or where one answers on this machine) the server is asked; with --data-dir, or where
-none answers, the data folder is changed itself.")]
+none answers, the data folder is changed itself; with --database-url, the database.")]
 pub struct UsersArgs {
     #[command(flatten)]
     pub connection: Connection,
@@ -154,9 +154,17 @@ async fn find(args: &UsersArgs, out: Out) -> Result<People> {
     let offline = Offline::open(&args.data_dir, creates).await?;
     out.note(styled(
         DIM,
-        format_args!("on the data folder {}", args.data_dir.path().display()),
+        format_args!("{}", where_from(&args.data_dir)),
     ));
     Ok(People::Offline(offline))
+}
+
+fn where_from(data_dir: &DataDir) -> String {
+    let place = data_dir.place();
+    match data_dir.database_url() {
+        Some(_) => format!("in the database {place}"),
+        None => format!("on the data folder {place}"),
+    }
 }
 
 async fn add(people: &People, args: &AddArgs, out: Out) -> Result<()> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
+use testkit::TestStore;
 
 /// The server has printed its address after this long, or never will.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -62,6 +62,16 @@ impl Program {
         program
     }
 
+    /// Serves what is in `place`, which says on which store.
+    pub fn start_in(place: &TestStore, further: &[&str]) -> Self {
+        let url = place.database_url();
+        let mut arguments = further.to_vec();
+        if let Some(url) = &url {
+            arguments.extend(["--database-url", url]);
+        }
+        Self::start(place.folder(), &arguments)
+    }
+
     /// `http://127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
@@ -105,20 +115,20 @@ impl Drop for Program {
     }
 }
 
-/// A data folder and the server on it.
+/// A place for a store and the server on it.
 pub struct Installation {
     program: Program,
     // Behind `program`: removed once that has ended.
-    _data: TempDir,
+    _place: TestStore,
 }
 
 impl Installation {
     /// A new, empty one.
     pub fn start(further: &[&str]) -> Self {
-        let data = TempDir::new().expect("a temporary folder can be made");
+        let place = TestStore::chosen();
         Self {
-            program: Program::start(data.path(), further),
-            _data: data,
+            program: Program::start_in(&place, further),
+            _place: place,
         }
     }
 

@@ -37,6 +37,7 @@ mod query;
 mod replays;
 mod retention;
 mod row;
+pub mod scratch;
 mod stats;
 mod store;
 mod tally;

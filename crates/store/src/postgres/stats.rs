@@ -97,7 +97,10 @@ pub(super) async fn facts(conn: &Client) -> Result<StoreFacts, StoreError> {
         .prepare_cached(
             // The version alone, without what a distribution adds to it.
             "SELECT split_part(current_setting('server_version'), ' ', 1),
-                    coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+                    coalesce(sum(pg_total_relation_size(oid)), 0)::bigint,
+                    array(SELECT name || ' = ' || setting FROM pg_settings
+                          WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+                          ORDER BY name)
              FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace",
         )
         .await?;
@@ -108,5 +111,6 @@ pub(super) async fn facts(conn: &Client) -> Result<StoreFacts, StoreError> {
         schema_version: schema_version(),
         size_bytes: unsigned(&row, 1)?,
         free_bytes: None,
+        unsafe_settings: get(&row, 2)?,
     })
 }

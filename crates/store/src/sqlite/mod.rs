@@ -1,6 +1,6 @@
 //! [`Store`](crate::Store) in one SQLite file.
 //!
-//! The players: `open` prepares the file and takes the next lease, guarded by `lock`; the
+//! The players: `open` prepares the file and takes the next lease, guarded by [`FileLock`]; the
 //! `writer` thread gathers transitions into group commits (`hot`, `tally` and `waiters` make that
 //! cheap); `readers` answer look-ups from connections of their own; `checkpoint` keeps the
 //! write-ahead log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
@@ -21,7 +21,6 @@ mod event_types;
 mod events;
 mod hot;
 mod installation;
-mod lock;
 mod open;
 mod readers;
 mod replays;
@@ -45,7 +44,7 @@ use domain::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::{Announcement, CommitObserver, Hint, Identity, Lease, Node, StoreError};
+use crate::{Announcement, CommitObserver, Hint, Identity, Lease, Node, StoreError, lock::FileLock};
 
 /// How a file is opened.
 #[derive(Clone)]
@@ -89,7 +88,7 @@ pub struct SqliteStore {
     hints: broadcast::Sender<Hint>,
     readers: readers::Readers,
     writer: Option<writer::Writer>,
-    lock: Mutex<Option<lock::FileLock>>,
+    lock: Mutex<Option<FileLock>>,
 }
 
 impl SqliteStore {
@@ -102,7 +101,7 @@ impl SqliteStore {
     /// or written.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         open::make_folder(path)?;
-        let lock = lock::FileLock::take(path)?;
+        let lock = FileLock::take(path)?;
         open::make_file(path)?;
         let opened = open::open(path, &options)?;
         let epoch = opened.epoch;

@@ -92,5 +92,6 @@ pub(super) fn facts(path: &Path) -> StoreFacts {
         schema_version: schema_version(),
         size_bytes: bytes("") + bytes("-wal") + bytes("-shm"),
         free_bytes: free,
+        unsafe_settings: Vec::new(),
     }
 }

@@ -4,11 +4,12 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, t
 
 use domain::{
     Timestamp,
-    seal::{KEY_BYTES, SealingKey},
+    seal::{KEY_BYTES, KeyError, SealingKey},
 };
 use egress::{Resolve as _, SystemResolver};
 use serde_json::Value;
-use server::lifecycle::{FINGERPRINT_FILE, KEY_FILE};
+use server::lifecycle::KEY_FILE;
+use store::{Node, SharedStore, StoreError};
 
 use super::{Check, Verdict};
 use crate::{
@@ -87,9 +88,10 @@ pub fn folder(data_dir: &DataDir) -> Vec<Check> {
             advice,
         )
     };
+    let shared = data_dir.database_url().is_some();
     vec![
         folder,
-        key_file(path, data_dir.has_database(), data_dir.key()),
+        key_file(path, !shared && data_dir.has_database(), data_dir.key()),
     ]
 }
 
@@ -116,7 +118,7 @@ fn key_file(folder: &Path, has_database: bool, given: Option<&str>) -> Check {
                 "key file",
                 "the key is in SIGNPOST_KEY; keep a copy of it elsewhere",
             )
-        } else if has_database && folder.join(FINGERPRINT_FILE).exists() {
+        } else if has_database {
             let advice = "restore it from a backup, or keep it in SIGNPOST_KEY: without it no secret can be opened";
             warn("key file", format!("{} is missing", path.display()), advice)
         } else {
@@ -145,50 +147,83 @@ fn key_file(folder: &Path, has_database: bool, given: Option<&str>) -> Check {
     }
 }
 
-/// What is wrong with a key's text. The server takes the same two forms.
+/// What is wrong with a key's text.
 fn damage(text: &str) -> Option<String> {
-    let mut bytes = [0; KEY_BYTES];
-    if hex::decode_to_slice(text.trim(), &mut bytes).is_ok() {
-        return None;
-    }
-    let parsed = SealingKey::parse(text);
-    parsed.err().map(|error| error.to_string())
+    read_key(text).err().map(|error| error.to_string())
 }
 
-/// The database and the disk it lies on. Where a server runs it holds the lock, and is asked
-/// instead.
+/// Reads a key's text. The server takes the same two forms.
+fn read_key(text: &str) -> Result<SealingKey, KeyError> {
+    let mut bytes = [0; KEY_BYTES];
+    match hex::decode_to_slice(text.trim(), &mut bytes) {
+        Ok(()) => Ok(SealingKey::new(bytes)),
+        Err(_) => SealingKey::parse(text),
+    }
+}
+
+/// Whether the key that is here is the one that the nodes' database was sealed with.
+fn shared_key(data_dir: &DataDir, expected: Option<&str>) -> Check {
+    const NAME: &str = "sealing key";
+    const ADVICE: &str =
+        "copy signpost.key from a node that runs, or set SIGNPOST_KEY to the same value on all nodes";
+    let Some(expected) = expected else {
+        return ok(NAME, "the database has none yet: the first node makes it");
+    };
+    let text = match data_dir.key() {
+        Some(text) => Some(text.to_owned()),
+        None => fs::read_to_string(data_dir.path().join(KEY_FILE)).ok(),
+    };
+    match text.as_deref().map(read_key) {
+        Some(Ok(key)) if key.fingerprint() == expected => {
+            ok(NAME, format!("the database's (fingerprint {expected})"))
+        }
+        Some(_) => {
+            let found = format!("another than the database's (fingerprint {expected})");
+            fail(NAME, found, ADVICE)
+        }
+        None => {
+            let found = format!("none here; the database's has fingerprint {expected}");
+            fail(NAME, found, ADVICE)
+        }
+    }
+}
+
+/// The database and the disk it lies on. Where a server runs on the data folder it holds the
+/// lock, and is asked instead.
 pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
-    if !data_dir.has_database() {
+    let shared = data_dir.database_url().is_some();
+    if !shared && !data_dir.has_database() {
         return vec![ok("database", "none yet: made on the first start")];
     }
-    let store = match local::open(data_dir, IfMissing::Fail).await {
-        Ok(store) => store,
+    match local::open(data_dir, IfMissing::Fail).await {
+        Ok(store) => {
+            let looked = look(data_dir, &store).await;
+            store.close().await;
+            looked.unwrap_or_else(|error| {
+                vec![fail("database", error.to_string(), "restore a backup")]
+            })
+        }
+        Err(_) if server_runs && !shared => vec![ok("database", "open in the running server")],
         Err(error) => {
             let found = error
                 .chain()
                 .last()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            return vec![if server_runs {
-                ok("database", "open in the running server")
+            let advice = if shared {
+                "check the URL, and whether PostgreSQL runs and lets this machine in"
             } else {
-                fail(
-                    "database",
-                    found,
-                    "stop what has it open; if it is damaged, restore a backup",
-                )
-            }];
+                "stop what has it open; if it is damaged, restore a backup"
+            };
+            vec![fail("database", found, advice)]
         }
-    };
-    let facts = store.facts().await;
-    let depth = store.queue_depth().await;
-    store.close().await;
-    let (facts, depth) = match (facts, depth) {
-        (Ok(facts), Ok(depth)) => (facts, depth),
-        (Err(error), _) | (_, Err(error)) => {
-            return vec![fail("database", error.to_string(), "restore a backup")];
-        }
-    };
+    }
+}
+
+/// What an open store says of itself.
+async fn look(data_dir: &DataDir, store: &SharedStore) -> Result<Vec<Check>, StoreError> {
+    let facts = store.facts().await?;
+    let depth = store.queue_depth().await?;
     let found = format!(
         "{} {}, schema version {}, {}, {}",
         facts.kind,
@@ -201,7 +236,40 @@ pub async fn database(data_dir: &DataDir, server_runs: bool) -> Vec<Check> {
             "deliveries wait"
         )
     );
-    vec![ok("database", found), disk(facts.free_bytes)]
+    let mut checks = vec![ok("database", found)];
+    if !store.is_shared() {
+        checks.push(disk(facts.free_bytes));
+        return Ok(checks);
+    }
+    if !facts.unsafe_settings.is_empty() {
+        checks.push(warn(
+            "durability",
+            format!("PostgreSQL runs with {}", facts.unsafe_settings.join(", ")),
+            "switch it on: what was accepted can be lost in a power cut",
+        ));
+    }
+    checks.push(nodes(&store.nodes().await?));
+    let fingerprint = store.sealed_with(None).await?;
+    checks.push(shared_key(data_dir, fingerprint.as_deref()));
+    Ok(checks)
+}
+
+/// The nodes that share the database, without this command, which is one for a moment.
+fn nodes(all: &[Node]) -> Check {
+    let others: Vec<&Node> = all.iter().filter(|node| !node.is_self).collect();
+    let named: Vec<String> = others
+        .iter()
+        .map(|node| format!("{} ({})", node.name, node.version))
+        .collect();
+    let count = counted(&others.len().to_string(), "node runs", "nodes run");
+    if others.iter().any(|node| node.role.delivers()) {
+        return ok("nodes", format!("{count}: {}", named.join(", ")));
+    }
+    let found = match named.as_slice() {
+        [] => count,
+        named => format!("{count}, none delivers: {}", named.join(", ")),
+    };
+    warn("nodes", found, "start one: signpost serve --database-url URL")
 }
 
 fn disk(free: Option<u64>) -> Check {
@@ -387,7 +455,6 @@ mod tests {
     #[test]
     fn a_key_in_the_environment_stands_for_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FINGERPRINT_FILE), "x").unwrap();
         let base64 = SealingKey::new([7; KEY_BYTES]).to_text();
         let hexadecimal = "0f".repeat(KEY_BYTES);
         let judged = |given| key_file(folder.path(), true, given);

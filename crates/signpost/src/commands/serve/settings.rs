@@ -3,10 +3,65 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use server::config::{AccessConfig, FirstOwner, LimitsConfig};
+use clap::{Args, ValueEnum};
+use server::config::{AccessConfig, FirstOwner, LimitsConfig, NodeConfig};
+use store::NodeRole;
 
-use crate::when;
+use crate::{commands::database::DatabaseArgs, edge, when};
+
+/// What this process is among the others on the same database.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub struct NodeArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Do only a part of the work; needs --database-url [default: all of it]
+    #[arg(long, value_enum, env = "SIGNPOST_ONLY", value_name = "PART")]
+    pub only: Option<Part>,
+
+    /// What people call this node [default: the machine's host name]
+    #[arg(long, env = "SIGNPOST_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// How long this node's lease runs: for so long a node that stops keeps what it holds
+    #[arg(long, env = "SIGNPOST_LEASE", default_value = "10s", value_name = "SPAN", value_parser = when::span)]
+    pub lease: Duration,
+
+    /// How long to go on serving after /readyz says no on the way down, for load balancers
+    #[arg(long, env = "SIGNPOST_DRAIN_DELAY", default_value = "0s", value_name = "SPAN", value_parser = when::span)]
+    pub drain_delay: Duration,
+
+    /// Connections of the pool [default: twice the cores and 2, from 4 to 32]
+    #[arg(long, env = "SIGNPOST_DATABASE_CONNECTIONS", value_name = "N")]
+    pub database_connections: Option<usize>,
+}
+
+/// A part of a node's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Take requests; deliver nothing
+    Api,
+    /// Deliver; take no requests but those about its health
+    Worker,
+}
+
+impl NodeArgs {
+    /// The section of the server's settings.
+    pub fn config(self) -> NodeConfig {
+        NodeConfig {
+            name: self.node_name.unwrap_or_else(edge::host_name),
+            role: match self.only {
+                None => NodeRole::All,
+                Some(Part::Api) => NodeRole::Api,
+                Some(Part::Worker) => NodeRole::Worker,
+            },
+            lease: self.lease,
+            drain_delay: self.drain_delay,
+            connections: self.database_connections,
+        }
+    }
+}
 
 /// Who may come in, and from where.
 #[derive(Clone, Debug, Args)]
@@ -148,6 +203,8 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
         access: AccessArgs,
         #[command(flatten)]
         limits: LimitsArgs,
@@ -158,8 +215,23 @@ mod tests {
         let line = Line::parse_from(["x"]);
         let (limits, best) = (line.limits.config(), LimitsConfig::default());
         assert_eq!(format!("{limits:?}"), format!("{best:?}"));
+        let best = NodeConfig {
+            name: edge::host_name(),
+            ..NodeConfig::default()
+        };
+        assert_eq!(format!("{:?}", line.node.config()), format!("{best:?}"));
         let (access, best) = (line.access.config(), AccessConfig::default());
         assert_eq!(format!("{access:?}"), format!("{best:?}"));
+    }
+
+    #[test]
+    fn the_database_s_password_is_not_shown() {
+        let line = Line::parse_from(["x", "--database-url", "postgres://ann:hunter2@db/x"]);
+        let shown = format!("{:?}", line.node);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(line.node.database.url().is_some());
+        let none = Line::parse_from(["x", "--database-url", ""]);
+        assert_eq!(none.node.database.url(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The people in a data folder that no server has open.
+//! The people in a data folder that no server has open, or in a PostgreSQL database.
 
 use anyhow::Result;
 use domain::{
@@ -32,7 +32,7 @@ impl Offline {
         let store = local::open(data_dir, if_missing).await?;
         Ok(Self {
             store,
-            place: data_dir.path().display().to_string(),
+            place: data_dir.place(),
         })
     }
 

@@ -1,5 +1,6 @@
-//! One process per database: a lock on a file beside it, which the system gives up when its
-//! holder dies. The file says who holds it.
+//! One process per file: a lock on a file beside it, which the system gives up when its holder
+//! dies. The lock's file says who holds it. The embedded database is kept by one, and so is a data
+//! folder whose database is elsewhere.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -11,16 +12,18 @@ use std::{
 use crate::StoreError;
 
 /// Held as long as it lives.
-pub(super) struct FileLock {
+pub struct FileLock {
     _file: File,
 }
 
 impl FileLock {
-    /// Takes the lock that belongs to the database at `path`.
+    /// Takes the lock that belongs to the file at `path`: it lies beside it, with `.lock` at the
+    /// end of its name.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process (or another store in this one) has it.
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+    /// [`StoreError::InUse`] if another process (or somebody else in this one) has it,
+    /// [`StoreError::Failed`] if the lock's file cannot be made.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
         let lock_path = beside(path);
         let failed =
             |error: std::io::Error| StoreError::Failed(format!("{}: {error}", lock_path.display()));
