@@ -63,7 +63,7 @@ pub struct Lane {
     /// The webhook.
     pub webhook: WebhookId,
     /// Whether other nodes may send to it too.
-    is_shared: bool,
+    among_nodes: bool,
     state: Mutex<State>,
 }
 
@@ -146,12 +146,12 @@ pub struct LaneStatus {
 }
 
 impl Lane {
-    /// An idle lane; `is_shared`: other nodes may send to the webhook too.
-    pub(crate) fn new(webhook: &Webhook, is_shared: bool) -> Self {
+    /// An idle lane; `among_nodes`: other nodes may send to the webhook too.
+    pub(crate) fn new(webhook: &Webhook, among_nodes: bool) -> Self {
         Self {
             workspace: webhook.workspace,
             webhook: webhook.id,
-            is_shared,
+            among_nodes,
             state: Mutex::new(State {
                 endpoint: None,
                 share: Share::NONE,
@@ -239,9 +239,9 @@ impl Lane {
     pub(crate) fn reserve(&self, now: Timestamp, ready_max: usize) -> bool {
         let mut state = self.state.lock();
         let room = state.ready.len() + state.reserved < ready_max;
-        let flows = state.endpoint.is_some()
-            && !state.share.is_none()
-            && !(self.is_shared && state.is_ordered())
+        let only_claimed = self.among_nodes && state.is_ordered();
+        let stopped = state.endpoint.is_none() || state.share.is_none() || only_claimed;
+        let flows = !stopped
             && !state.on_disk
             && !state.loading
             && state.held_until <= now
@@ -265,8 +265,8 @@ impl Lane {
         let mut state = self.state.lock();
         state.reserved -= 1;
         let ordered = state.is_ordered();
-        let behind_others =
-            ordered && (self.is_shared || state.on_disk || state.loading || state.held_until > now);
+        let behind_others = ordered
+            && (self.among_nodes || state.on_disk || state.loading || state.held_until > now);
         let stopped = state.endpoint.is_none() || state.share.is_none() || state.is_open(now);
         if behind_others || stopped {
             state.leave_on_disk();
@@ -363,9 +363,9 @@ impl Lane {
             _ => state.breaker.record(success, now, jitter),
         }
         // Other nodes may have set the mark in the store since this one looked.
-        let stale = self.is_shared && now.since(state.cleared_at) >= CLEAR_EVERY;
+        let outdated = self.among_nodes && now.since(state.cleared_at) >= CLEAR_EVERY;
         let mark = match (success, state.failing_since) {
-            (true, since) if since.is_some() || stale => {
+            (true, since) if since.is_some() || outdated => {
                 state.cleared_at = now;
                 Some(None)
             }
@@ -403,7 +403,7 @@ impl Lane {
     /// be given back to the disk.
     pub(crate) fn take_misplaced(&self) -> Vec<Ready> {
         let mut state = self.state.lock();
-        let mixed = std::mem::take(&mut state.out_of_order) && self.is_shared;
+        let mixed = std::mem::take(&mut state.out_of_order) && self.among_nodes;
         if mixed || state.endpoint.is_none() || state.share.is_none() {
             return state.take_ready();
         }
@@ -456,7 +456,7 @@ impl Lane {
         if state.endpoint.is_none() {
             return claimed;
         }
-        if state.share.is_none() || (state.is_ordered() && self.is_shared && !load.ordered) {
+        if state.share.is_none() || (state.is_ordered() && self.among_nodes && !load.ordered) {
             state.leave_on_disk();
             return claimed;
         }
@@ -468,7 +468,7 @@ impl Lane {
             return claimed;
         }
         // Clocks of nodes differ, and so do their ids: the store's order is the one that counts.
-        let by_id = state.is_ordered() && !self.is_shared;
+        let by_id = state.is_ordered() && !self.among_nodes;
         for ready in claimed {
             state.push(ready, by_id);
         }

@@ -78,7 +78,7 @@ impl Pipeline {
             idempotency_key: None,
             deliveries: vec![new_delivery],
         };
-        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
+        let lane = Arc::new(Lane::new(&webhook, shared.among_nodes));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let this = self.clone();
         // In a task of its own: what is stored as held must be finished, even if the caller goes.
@@ -176,7 +176,7 @@ impl Pipeline {
             updated_at: now,
         };
         let webhook = self.with_test_secret(webhook, secret, now)?;
-        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
+        let lane = Arc::new(Lane::new(&webhook, shared.among_nodes));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let event = self.test_event(workspace, Some(event_type), data, now);
         let loaded = Loaded::new(event, shared);
