@@ -192,9 +192,15 @@ impl Lane {
                 state.failing_since = endpoint.webhook.failing_since;
             }
         }
-        state.share = endpoint.as_ref().map_or(Share::NONE, |endpoint| {
+        let share = endpoint.as_ref().map_or(Share::NONE, |endpoint| {
             members.share(self.webhook, &endpoint.webhook.config)
         });
+        let goes_on = state.endpoint.is_some() && endpoint.is_some();
+        if goes_on && self.among_nodes {
+            state.take_share(share);
+        } else {
+            state.share = share;
+        }
         state.endpoint = endpoint;
     }
 
@@ -206,20 +212,10 @@ impl Lane {
             return false;
         };
         let share = members.share(self.webhook, &endpoint.webhook.config);
-        let before = std::mem::replace(&mut state.share, share);
-        if before.is_none() && !members.starts_alone() {
+        if state.share.is_none() && !members.starts_alone() {
             state.rate = Bucket::empty(now);
         }
-        if share.is_none() {
-            // What its head waited for is another node's business from now on.
-            state.held_until = Timestamp::default();
-            state.forced = 0;
-        }
-        let grew = share.concurrency > before.concurrency;
-        if grew {
-            state.leave_on_disk();
-        }
-        grew
+        state.take_share(share)
     }
 
     /// Whether this node sends nothing to the webhook, but another may.
@@ -536,6 +532,21 @@ pub(crate) struct Load {
 }
 
 impl State {
+    /// Answers whether the share has grown.
+    fn take_share(&mut self, share: Share) -> bool {
+        let before = std::mem::replace(&mut self.share, share);
+        if share.is_none() {
+            // What its head waited for is another node's business from now on.
+            self.held_until = Timestamp::default();
+            self.forced = 0;
+        }
+        let grew = share.concurrency > before.concurrency;
+        if grew {
+            self.leave_on_disk();
+        }
+        grew
+    }
+
     /// Queues at the back; where one process orders all, by id, which is the order of acceptance.
     fn push(&mut self, ready: Ready, by_id: bool) {
         let mut at = self.ready.len();

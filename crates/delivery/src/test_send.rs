@@ -98,10 +98,17 @@ impl Pipeline {
         accepted: NewEvent,
     ) -> Result<Tested, StoreError> {
         let shared = &self.shared;
-        // Before it is stored: if the lease changes meanwhile, the result is not written.
         let lease = shared.store.lease();
         shared.store.accept(vec![accepted]).await?;
         shared.metrics.accepted.inc();
+        if !shared.is_still_held(lease) {
+            // Whoever claims it sends it; nobody here would see the result.
+            let held = (endpoint.webhook.workspace, delivery, shared.store.lease());
+            shared.give_back_ids(&endpoint.lane, vec![held]);
+            return Err(StoreError::Unavailable(
+                "the lease was lost; the test is sent like any delivery".to_owned(),
+            ));
+        }
         let loaded = Loaded::new(event, shared);
         let sent = shared
             .send(

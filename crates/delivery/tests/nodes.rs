@@ -18,7 +18,7 @@ use domain::{
     WebhookId, delivery::DeliveryState, event::EventType, format::Format, pattern::EventPattern,
     replay::ReplayScope, share::Share,
 };
-use store::{CustomEventType, NodeRole, Retried};
+use store::{CustomEventType, Hint, NodeRole, Retried, Store as _};
 use support::{
     HOUR, Rig, WS,
     cluster::{Cluster, Member},
@@ -474,6 +474,40 @@ async fn a_node_that_only_takes_requests_leaves_the_sending_to_others() {
     eventually(|| cluster.held() == 0).await;
     assert_eq!(concurrency(&worker, webhook), 10);
     assert_eq!(of_worker.about().address.as_deref(), Some("10.0.0.2:8080"));
+}
+
+#[tokio::test]
+async fn what_is_left_to_others_is_hinted_once_however_much_it_is() {
+    let cluster = Cluster::new();
+    let [(a, of_a), (b, of_b)] = two(&cluster).await;
+    let receiver = Receiver::ok().await;
+    let webhook = a
+        .webhook(&receiver.url(), &["*"], |input| input.ordered = Some(true))
+        .await
+        .id;
+    b.idle().await;
+    let leads = share(&a, webhook).leads;
+    let (other, mut hints) = if leads {
+        (&b, of_a.hints())
+    } else {
+        (&a, of_b.hints())
+    };
+    for number in 0..10 {
+        other
+            .publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
+    }
+    other.pipeline.drain(Duration::from_secs(5)).await;
+    let mut due = Vec::new();
+    while let Ok(hint) = hints.try_recv() {
+        if let Hint::Due {
+            webhook, forced, ..
+        } = hint
+        {
+            due.push((webhook, forced));
+        }
+    }
+    assert_eq!(due, [(webhook, false)]);
 }
 
 #[tokio::test]
