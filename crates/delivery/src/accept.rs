@@ -289,7 +289,8 @@ impl Shared {
         receipt
     }
 
-    fn is_still_held(&self, lease: Lease) -> bool {
+    /// Whether what was stored as held since `lease` was read is held under it.
+    pub(crate) fn is_still_held(&self, lease: Lease) -> bool {
         self.store.lease() == lease && self.store.holds(lease)
     }
 

@@ -55,7 +55,7 @@ impl Pipeline {
 
 /// Remembers where changes begin that [`Shared::load_subscriptions`] does not see.
 pub(crate) async fn begin(shared: &Shared) -> Result<(), StoreError> {
-    if shared.is_shared {
+    if shared.among_nodes {
         let from = shared.store.changes(None).await?.to;
         *shared.changes.to.lock() = Some(from);
     }

@@ -30,7 +30,7 @@ const LOAD_MAX: usize = 200;
 /// The most deliveries that one transaction gives back, for the same reason.
 const RELEASE_MAX: usize = 100;
 /// How long a lane waits for what another node holds up.
-const HELD_UP: std::time::Duration = std::time::Duration::from_millis(100);
+const HELD_UP: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// How long a node that drains tries to say so.
 const SAY_SO: std::time::Duration = std::time::Duration::from_secs(2);
@@ -262,7 +262,7 @@ impl Shared {
         if exhausted {
             match self.store.next_due(lane.workspace, lane.webhook).await {
                 // What is due and yet was not given out is held up by another node: it will hint.
-                Ok(Some(at)) if self.is_shared => self.set_alarm(lane, at.max(now + HELD_UP)),
+                Ok(Some(at)) if self.among_nodes => self.set_alarm(lane, at.max(now + HELD_UP)),
                 Ok(Some(at)) => self.set_alarm(lane, at),
                 Ok(None) => {}
                 Err(error) => {

@@ -100,6 +100,7 @@ pub(crate) fn ring_alarms(shared: &Arc<Shared>) -> usize {
         };
         if lane.take_alarm(at) {
             lane.leave_on_disk();
+            shared.leave_to_others(&lane);
             started += usize::from(shared.kick(&lane));
         }
     }

@@ -98,7 +98,7 @@ impl Shared {
     pub(crate) fn plan(&self, event: &Event, endpoint: Arc<Endpoint>) -> Planned {
         let held = self.has_room(event.data.len())
             && self.shares_stand()
-            && !(self.is_shared && self.is_draining())
+            && !(self.among_nodes && self.is_draining())
             && endpoint
                 .lane
                 .reserve(event.accepted_at, self.settings.lane_ready_max);

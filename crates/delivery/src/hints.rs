@@ -45,7 +45,7 @@ impl Hints {
 impl Shared {
     /// Whether what lies on disk for the lane is for other nodes to send.
     pub(crate) fn is_for_others(&self, lane: &Lane) -> bool {
-        self.is_shared && (self.is_draining() || lane.is_elsewhere())
+        self.among_nodes && (self.is_draining() || lane.is_elsewhere())
     }
 
     /// Tells the others that the lane has due deliveries on disk, if it is they who send them.
@@ -57,7 +57,7 @@ impl Shared {
 
     /// Tells the others that a person wants a delivery attempted now.
     pub(crate) fn hint_forced(&self, workspace: WorkspaceId, webhook: WebhookId) {
-        if self.is_shared {
+        if self.among_nodes {
             self.hints.add(workspace, webhook, true);
         }
     }

@@ -63,7 +63,7 @@ pub struct Lane {
     /// The webhook.
     pub webhook: WebhookId,
     /// Whether other nodes may send to it too.
-    is_shared: bool,
+    among_nodes: bool,
     state: Mutex<State>,
 }
 
@@ -146,12 +146,12 @@ pub struct LaneStatus {
 }
 
 impl Lane {
-    /// An idle lane; `is_shared`: other nodes may send to the webhook too.
-    pub(crate) fn new(webhook: &Webhook, is_shared: bool) -> Self {
+    /// An idle lane; `among_nodes`: other nodes may send to the webhook too.
+    pub(crate) fn new(webhook: &Webhook, among_nodes: bool) -> Self {
         Self {
             workspace: webhook.workspace,
             webhook: webhook.id,
-            is_shared,
+            among_nodes,
             state: Mutex::new(State {
                 endpoint: None,
                 share: Share::NONE,
@@ -192,9 +192,15 @@ impl Lane {
                 state.failing_since = endpoint.webhook.failing_since;
             }
         }
-        state.share = endpoint.as_ref().map_or(Share::NONE, |endpoint| {
+        let share = endpoint.as_ref().map_or(Share::NONE, |endpoint| {
             members.share(self.webhook, &endpoint.webhook.config)
         });
+        let goes_on = state.endpoint.is_some() && endpoint.is_some();
+        if goes_on && self.among_nodes {
+            state.take_share(share);
+        } else {
+            state.share = share;
+        }
         state.endpoint = endpoint;
     }
 
@@ -206,20 +212,10 @@ impl Lane {
             return false;
         };
         let share = members.share(self.webhook, &endpoint.webhook.config);
-        let before = std::mem::replace(&mut state.share, share);
-        if before.is_none() && !members.starts_alone() {
+        if state.share.is_none() && !members.starts_alone() {
             state.rate = Bucket::empty(now);
         }
-        if share.is_none() {
-            // What its head waited for is another node's business from now on.
-            state.held_until = Timestamp::default();
-            state.forced = 0;
-        }
-        let grew = share.concurrency > before.concurrency;
-        if grew {
-            state.leave_on_disk();
-        }
-        grew
+        state.take_share(share)
     }
 
     /// Whether this node sends nothing to the webhook, but another may.
@@ -239,9 +235,9 @@ impl Lane {
     pub(crate) fn reserve(&self, now: Timestamp, ready_max: usize) -> bool {
         let mut state = self.state.lock();
         let room = state.ready.len() + state.reserved < ready_max;
-        let flows = state.endpoint.is_some()
-            && !state.share.is_none()
-            && !(self.is_shared && state.is_ordered())
+        let only_claimed = self.among_nodes && state.is_ordered();
+        let stopped = state.endpoint.is_none() || state.share.is_none() || only_claimed;
+        let flows = !stopped
             && !state.on_disk
             && !state.loading
             && state.held_until <= now
@@ -265,8 +261,8 @@ impl Lane {
         let mut state = self.state.lock();
         state.reserved -= 1;
         let ordered = state.is_ordered();
-        let behind_others =
-            ordered && (self.is_shared || state.on_disk || state.loading || state.held_until > now);
+        let behind_others = ordered
+            && (self.among_nodes || state.on_disk || state.loading || state.held_until > now);
         let stopped = state.endpoint.is_none() || state.share.is_none() || state.is_open(now);
         if behind_others || stopped {
             state.leave_on_disk();
@@ -363,9 +359,9 @@ impl Lane {
             _ => state.breaker.record(success, now, jitter),
         }
         // Other nodes may have set the mark in the store since this one looked.
-        let stale = self.is_shared && now.since(state.cleared_at) >= CLEAR_EVERY;
+        let outdated = self.among_nodes && now.since(state.cleared_at) >= CLEAR_EVERY;
         let mark = match (success, state.failing_since) {
-            (true, since) if since.is_some() || stale => {
+            (true, since) if since.is_some() || outdated => {
                 state.cleared_at = now;
                 Some(None)
             }
@@ -403,7 +399,7 @@ impl Lane {
     /// be given back to the disk.
     pub(crate) fn take_misplaced(&self) -> Vec<Ready> {
         let mut state = self.state.lock();
-        let mixed = std::mem::take(&mut state.out_of_order) && self.is_shared;
+        let mixed = std::mem::take(&mut state.out_of_order) && self.among_nodes;
         if mixed || state.endpoint.is_none() || state.share.is_none() {
             return state.take_ready();
         }
@@ -456,7 +452,7 @@ impl Lane {
         if state.endpoint.is_none() {
             return claimed;
         }
-        if state.share.is_none() || (state.is_ordered() && self.is_shared && !load.ordered) {
+        if state.share.is_none() || (state.is_ordered() && self.among_nodes && !load.ordered) {
             state.leave_on_disk();
             return claimed;
         }
@@ -468,7 +464,7 @@ impl Lane {
             return claimed;
         }
         // Clocks of nodes differ, and so do their ids: the store's order is the one that counts.
-        let by_id = state.is_ordered() && !self.is_shared;
+        let by_id = state.is_ordered() && !self.among_nodes;
         for ready in claimed {
             state.push(ready, by_id);
         }
@@ -536,6 +532,21 @@ pub(crate) struct Load {
 }
 
 impl State {
+    /// Answers whether the share has grown.
+    fn take_share(&mut self, share: Share) -> bool {
+        let before = std::mem::replace(&mut self.share, share);
+        if share.is_none() {
+            // What its head waited for is another node's business from now on.
+            self.held_until = Timestamp::default();
+            self.forced = 0;
+        }
+        let grew = share.concurrency > before.concurrency;
+        if grew {
+            self.leave_on_disk();
+        }
+        grew
+    }
+
     /// Queues at the back; where one process orders all, by id, which is the order of acceptance.
     fn push(&mut self, ready: Ready, by_id: bool) {
         let mut at = self.ready.len();

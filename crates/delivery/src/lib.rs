@@ -160,7 +160,7 @@ pub struct Pipeline {
 pub(crate) struct Shared {
     pub store: SharedStore,
     /// Whether other nodes can work on the store.
-    pub is_shared: bool,
+    pub among_nodes: bool,
     pub egress: Egress,
     pub edge: Edge,
     pub sealing: SealingKey,
@@ -210,14 +210,14 @@ impl Pipeline {
         sealing: SealingKey,
         settings: Settings,
     ) -> Result<Self, StoreError> {
-        let is_shared = store.is_shared();
+        let among_nodes = store.is_shared();
         let shared = Arc::new(Shared {
             store,
-            is_shared,
+            among_nodes,
             egress,
             edge,
             sealing,
-            nodes: nodes::Nodes::new(is_shared, settings.role),
+            nodes: nodes::Nodes::new(among_nodes, settings.role),
             settings,
             subscriptions: Subscriptions::default(),
             metrics: Metrics::default(),
@@ -253,7 +253,7 @@ impl Pipeline {
             shared.supervise("replay", replay::run);
             shared.supervise("retention", retention::run);
         }
-        if shared.is_shared {
+        if shared.among_nodes {
             shared.supervise("nodes", nodes::run);
             shared.supervise("changes", changes::run);
             shared.supervise("hints to others", hints::tell);
@@ -275,7 +275,7 @@ impl Pipeline {
     /// # Errors
     /// If the store fails.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
-        if self.shared.is_shared {
+        if self.shared.among_nodes {
             changes::step(&self.shared).await?;
             nodes::step(&self.shared).await?;
         }

@@ -111,8 +111,8 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     /// Before the first count.
-    pub fn new(is_shared: bool, role: NodeRole) -> Self {
-        let members = if is_shared || !role.delivers() {
+    pub fn new(among_nodes: bool, role: NodeRole) -> Self {
+        let members = if among_nodes || !role.delivers() {
             Members::nobody()
         } else {
             Members::alone()
@@ -190,7 +190,7 @@ impl Shared {
     /// Whether the shares are those of the lease that this process has now. After a lost lease
     /// they are not, until the nodes are counted again.
     pub(crate) fn shares_stand(&self) -> bool {
-        let stand = !self.is_shared
+        let stand = !self.among_nodes
             || self.store.lease().0 == self.nodes.counted_for.load(Ordering::Acquire);
         if !stand {
             self.nodes.bell.notify_one();

@@ -99,7 +99,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         match step(&shared).await {
             Ok(true) => tokio::task::yield_now().await,
             Ok(false) => {
-                let wait = if shared.is_shared {
+                let wait = if shared.among_nodes {
                     LOOK_EVERY_SHARED
                 } else {
                     LOOK_EVERY

@@ -68,7 +68,7 @@ impl Shared {
         if self.finish(finish).await {
             self.count(&ready, &notice, now);
             self.tell_followers(notice);
-        } else if self.is_shared {
+        } else if self.among_nodes {
             // Nothing of it was written: neither the mark nor when the next attempt is due.
             self.forget(lane);
         }
@@ -87,7 +87,7 @@ impl Shared {
 
     /// Whether the other nodes' attempts have failed for as long as this one's.
     async fn fails_everywhere(&self, lane: &Lane, now: Timestamp) -> bool {
-        if !self.is_shared {
+        if !self.among_nodes {
             return true;
         }
         let Ok(Some(webhook)) = self.store.webhook(lane.workspace, lane.webhook).await else {

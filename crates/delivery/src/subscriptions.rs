@@ -214,7 +214,7 @@ impl Shared {
         }
         let lane = known
             .clone()
-            .unwrap_or_else(|| Arc::new(Lane::new(&webhook, self.is_shared)));
+            .unwrap_or_else(|| Arc::new(Lane::new(&webhook, self.among_nodes)));
         entry.lanes.insert(id, Arc::clone(&lane));
         let members = self.nodes.members();
         let before = entry.endpoints.remove(&id);

@@ -78,7 +78,7 @@ impl Pipeline {
             idempotency_key: None,
             deliveries: vec![new_delivery],
         };
-        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
+        let lane = Arc::new(Lane::new(&webhook, shared.among_nodes));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let this = self.clone();
         // In a task of its own: what is stored as held must be finished, even if the caller goes.
@@ -98,10 +98,17 @@ impl Pipeline {
         accepted: NewEvent,
     ) -> Result<Tested, StoreError> {
         let shared = &self.shared;
-        // Before it is stored: if the lease changes meanwhile, the result is not written.
         let lease = shared.store.lease();
         shared.store.accept(vec![accepted]).await?;
         shared.metrics.accepted.inc();
+        if !shared.is_still_held(lease) {
+            // Whoever claims it sends it; nobody here would see the result.
+            let held = (endpoint.webhook.workspace, delivery, shared.store.lease());
+            shared.give_back_ids(&endpoint.lane, vec![held]);
+            return Err(StoreError::Unavailable(
+                "the lease was lost; the test is sent like any delivery".to_owned(),
+            ));
+        }
         let loaded = Loaded::new(event, shared);
         let sent = shared
             .send(
@@ -176,7 +183,7 @@ impl Pipeline {
             updated_at: now,
         };
         let webhook = self.with_test_secret(webhook, secret, now)?;
-        let lane = Arc::new(Lane::new(&webhook, shared.is_shared));
+        let lane = Arc::new(Lane::new(&webhook, shared.among_nodes));
         let endpoint = Endpoint::new(webhook, lane, shared, now);
         let event = self.test_event(workspace, Some(event_type), data, now);
         let loaded = Loaded::new(event, shared);

@@ -4,7 +4,13 @@
 
 mod support;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use delivery::{Settings, accept::AcceptError, webhooks::WebhookInput};
@@ -12,7 +18,7 @@ use domain::{
     WebhookId, delivery::DeliveryState, event::EventType, format::Format, pattern::EventPattern,
     replay::ReplayScope, share::Share,
 };
-use store::{CustomEventType, NodeRole, Retried};
+use store::{CustomEventType, Hint, NodeRole, Retried, Store as _};
 use support::{
     HOUR, Rig, WS,
     cluster::{Cluster, Member},
@@ -26,8 +32,8 @@ fn numbers(receiver: &Receiver) -> Vec<u64> {
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
         body["data"]["n"].as_u64().unwrap()
     };
-    let received = receiver.received();
-    received.iter().map(|one| number(&one.body)).collect()
+    let all = receiver.received();
+    all.iter().map(|one| number(&one.body)).collect()
 }
 
 fn share(rig: &Rig, webhook: WebhookId) -> Share {
@@ -39,7 +45,7 @@ fn concurrency(rig: &Rig, webhook: WebhookId) -> u32 {
 }
 
 /// Two nodes that have counted each other.
-async fn two(cluster: &std::sync::Arc<Cluster>) -> [(Rig, std::sync::Arc<Member>); 2] {
+async fn two(cluster: &Arc<Cluster>) -> [(Rig, Arc<Member>); 2] {
     let first = cluster.node(Settings::default()).await;
     first.0.idle().await;
     let second = cluster.node(Settings::default()).await;
@@ -49,7 +55,7 @@ async fn two(cluster: &std::sync::Arc<Cluster>) -> [(Rig, std::sync::Arc<Member>
 }
 
 /// Which of two nodes leads the webhook, and which does not.
-fn by_lead<'a>(nodes: [&'a Rig; 2], webhook: WebhookId) -> (&'a Rig, &'a Rig) {
+fn by_lead(nodes: [&Rig; 2], webhook: WebhookId) -> (&Rig, &Rig) {
     let [a, b] = nodes;
     if share(a, webhook).leads {
         assert!(!share(b, webhook).leads);
@@ -129,6 +135,76 @@ async fn an_ordered_webhook_is_sent_by_one_node_from_disk_in_the_stores_order() 
     leader.idle().await;
     assert_eq!(numbers(&receiver), [5, 4, 3, 2, 1, 0]);
     assert_eq!(leader.states(webhook).await, [DeliveryState::Delivered; 6]);
+}
+
+#[tokio::test]
+async fn order_holds_while_the_node_that_sends_is_lost() {
+    let cluster = Cluster::new();
+    let [(a, of_a), (b, of_b)] = two(&cluster).await;
+    let receiver =
+        Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(2))).await;
+    let webhook = a
+        .webhook(&receiver.url(), &["*"], |input| input.ordered = Some(true))
+        .await
+        .id;
+    b.idle().await;
+    let leads = share(&a, webhook).leads;
+    let (publisher, leader) = if leads { (&b, &of_a) } else { (&a, &of_b) };
+    a.pipeline.spawn();
+    b.pipeline.spawn();
+    for number in 0..60 {
+        publisher
+            .publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
+        if number == 30 {
+            receiver.wait_for(5).await;
+            leader.leave().await;
+        }
+    }
+    eventually(|| numbers(&receiver).last() == Some(&59)).await;
+    let mut seen = numbers(&receiver);
+    let sent = seen.len();
+    seen.dedup();
+    assert_eq!(seen, (0..60).collect::<Vec<_>>());
+    assert!(sent <= 61, "no more than what was in flight comes twice");
+}
+
+#[tokio::test]
+async fn all_nodes_together_keep_to_the_webhooks_cap() {
+    let cluster = Cluster::new();
+    let [(a, _), (b, _)] = two(&cluster).await;
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
+    let receiver = Receiver::start(move |_, _| {
+        let count = now.fetch_add(1, Ordering::SeqCst) + 1;
+        peak.fetch_max(count, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+        now.fetch_sub(1, Ordering::SeqCst);
+        Answer::status(200).after(Duration::from_millis(2))
+    })
+    .await;
+    let webhook = a
+        .webhook(&receiver.url(), &["*"], |input| {
+            input.concurrency = Some(Some(3));
+        })
+        .await
+        .id;
+    b.idle().await;
+    assert_eq!(concurrency(&a, webhook) + concurrency(&b, webhook), 3);
+    a.pipeline.spawn();
+    b.pipeline.spawn();
+    for number in 0..40 {
+        let node = if number % 2 == 0 { &a } else { &b };
+        node.publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
+    }
+    receiver.wait_for(40).await;
+    eventually(|| cluster.held() == 0).await;
+    let mut seen = numbers(&receiver);
+    seen.sort_unstable();
+    assert_eq!(seen, (0..40).collect::<Vec<_>>(), "each once");
+    assert!(most.load(Ordering::SeqCst) <= 3);
 }
 
 #[tokio::test]
@@ -398,6 +474,40 @@ async fn a_node_that_only_takes_requests_leaves_the_sending_to_others() {
     eventually(|| cluster.held() == 0).await;
     assert_eq!(concurrency(&worker, webhook), 10);
     assert_eq!(of_worker.about().address.as_deref(), Some("10.0.0.2:8080"));
+}
+
+#[tokio::test]
+async fn what_is_left_to_others_is_hinted_once_however_much_it_is() {
+    let cluster = Cluster::new();
+    let [(a, of_a), (b, of_b)] = two(&cluster).await;
+    let receiver = Receiver::ok().await;
+    let webhook = a
+        .webhook(&receiver.url(), &["*"], |input| input.ordered = Some(true))
+        .await
+        .id;
+    b.idle().await;
+    let leads = share(&a, webhook).leads;
+    let (other, mut hints) = if leads {
+        (&b, of_a.hints())
+    } else {
+        (&a, of_b.hints())
+    };
+    for number in 0..10 {
+        other
+            .publish("system.info", &format!("{{\"n\":{number}}}"))
+            .await;
+    }
+    other.pipeline.drain(Duration::from_secs(5)).await;
+    let mut due = Vec::new();
+    while let Ok(hint) = hints.try_recv() {
+        if let Hint::Due {
+            webhook, forced, ..
+        } = hint
+        {
+            due.push((webhook, forced));
+        }
+    }
+    assert_eq!(due, [(webhook, false)]);
 }
 
 #[tokio::test]
