@@ -112,6 +112,8 @@ async fn a_store_that_does_not_answer_is_not_ready() {
     let answer = server.get("/readyz").send().await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(server.get("/healthz").send().await.status, StatusCode::OK);
+    let metrics = server.get("/metrics").send().await.text();
+    assert!(metrics.contains("\nsignpost_store_up 0\n"), "{metrics}");
 }
 
 #[tokio::test]
