@@ -60,6 +60,12 @@ impl<'b, B: Backend> Fixture<'b, B> {
         Timestamp::from_ms(self.now.get() + ms)
     }
 
+    /// Up to when events are removed that are to be kept from `before` on, in milliseconds.
+    pub(super) fn pruned_up_to(&self, before: Timestamp) -> i64 {
+        let span_ms = self.backend.span_ms();
+        before.ms().div_euclid(span_ms) * span_ms
+    }
+
     /// Moves the clock on.
     pub(super) fn pass(&self, ms: i64) {
         self.now.set(self.now.get() + ms);

@@ -33,6 +33,12 @@ pub trait Backend: Send + Sync {
     /// Closes `store` and opens the same database as a new process does once all leases of the
     /// old one have run out.
     async fn restart(&self, store: SharedStore) -> SharedStore;
+
+    /// How much longer than asked for it may keep what is old, in milliseconds: what retention
+    /// removes ends at a multiple of it.
+    fn span_ms(&self) -> i64 {
+        1
+    }
 }
 
 /// Makes one `#[tokio::test]` of each case; `$backend` is an expression that makes a

@@ -43,11 +43,11 @@ pub async fn what_is_old_is_removed_with_all_that_belongs_to_it(backend: &impl B
     let step = test.store.replay_candidates(&replay, 1).await.unwrap();
     let mut again = test.delivery(old.event.key, webhook);
     again.replay = Some(replay.id);
-    again.held = true;
     test.store
         .advance_replay(&replay, step, vec![again], test.now())
         .await
         .unwrap();
+    test.claim(webhook, 1).await;
     test.record(again.id, webhook, 1, Next::Delivered).await;
     test.pass(MINUTE);
     let young = test.dead_to(webhook).await;

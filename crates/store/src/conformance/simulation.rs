@@ -254,10 +254,11 @@ async fn prune<B: Backend>(test: &Fixture<'_, B>, model: &mut Model, dice: &mut 
             .values()
             .any(|modelled| modelled.event == *key && modelled.state == DeliveryState::Pending)
     };
+    let old_before = test.pruned_up_to(before);
     let old: Vec<_> = model
         .events
         .iter()
-        .filter(|(key, accepted)| **accepted < before.ms() && !needed(key))
+        .filter(|(key, accepted)| **accepted < old_before && !needed(key))
         .map(|(key, _)| *key)
         .collect();
     assert_eq!(removed, old.len(), "{at}");

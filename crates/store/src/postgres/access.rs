@@ -93,10 +93,7 @@ pub(super) async fn delete_user(tx: &Transaction<'_>, user: UserId) -> Result<bo
 }
 
 /// See [`crate::Store::user_by_login`].
-pub(super) async fn user_by_login(
-    conn: &Client,
-    login: &str,
-) -> Result<Option<User>, StoreError> {
+pub(super) async fn user_by_login(conn: &Client, login: &str) -> Result<Option<User>, StoreError> {
     let find = conn
         .prepare_cached(&format!(
             "SELECT {USER_COLUMNS} FROM users u WHERE login = $1"
@@ -291,10 +288,7 @@ pub(super) async fn key_by_hash(
 }
 
 /// See [`crate::Store::api_keys`].
-pub(super) async fn keys(
-    conn: &Client,
-    workspace: WorkspaceId,
-) -> Result<Vec<ApiKey>, StoreError> {
+pub(super) async fn keys(conn: &Client, workspace: WorkspaceId) -> Result<Vec<ApiKey>, StoreError> {
     let find = conn
         .prepare_cached(&format!(
             "SELECT {KEY_COLUMNS} FROM api_keys WHERE workspace = $1 ORDER BY id DESC"

@@ -10,7 +10,10 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::row::{corrupt, get, stored_or_null, text};
-use crate::{Change, Changes, StoreError, columns::{count, integer}};
+use crate::{
+    Change, Changes, StoreError,
+    columns::{count, integer},
+};
 
 const WEBHOOK: i16 = 0;
 const EVENT_TYPE: i16 = 1;

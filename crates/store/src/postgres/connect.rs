@@ -89,8 +89,13 @@ impl Link {
         Ok(OwnConnection { client, connection })
     }
 
+    /// No connection is given out any more.
     pub(super) fn close(&self) {
         self.pool.close();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.pool.is_closed()
     }
 }
 

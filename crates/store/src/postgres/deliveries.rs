@@ -106,7 +106,7 @@ pub(super) async fn list(
     let find = conn
         .prepare_cached(&format!(
             "SELECT page.*, e.id, e.type
-             FROM ({} ORDER BY id DESC LIMIT {most}) page
+             FROM (SELECT * FROM ({}) parts ORDER BY id DESC LIMIT {most}) page
              CROSS JOIN LATERAL (
                  SELECT id, type FROM events WHERE workspace = {whose} AND key = page.event LIMIT 1
              ) e
@@ -148,7 +148,10 @@ fn parts_of_page(
         }
     );
     let mut parts = Vec::new();
-    if filter.state.is_none_or(|state| state == DeliveryState::Pending) {
+    if filter
+        .state
+        .is_none_or(|state| state == DeliveryState::Pending)
+    {
         parts.push(format!(
             "SELECT {PENDING_COLUMNS} FROM pending_deliveries d WHERE {conditions}"
         ));
@@ -175,24 +178,24 @@ fn conditions(
     filter: &DeliveryFilter,
     page: Page<DeliveryId>,
 ) -> String {
-    let mut sql = format!("workspace = {whose}");
+    let mut all = vec![format!("workspace = {whose}")];
     if let Some(event) = filter.event {
-        sql += &format!(" AND event = {}", query.value(event.uuid()));
+        all.push(format!("event = {}", query.value(event.uuid())));
     }
     if let Some(webhook) = filter.webhook {
-        sql += &format!(" AND webhook = {}", query.value(webhook.uuid()));
+        all.push(format!("webhook = {}", query.value(webhook.uuid())));
     }
     if let Some(since) = filter.since {
-        sql += &format!(
-            " AND id >= {} AND created_ms >= {}",
+        all.push(format!(
+            "id >= {} AND created_ms >= {}",
             query.value(earliest_id(since)),
             query.value(since.ms())
-        );
+        ));
     }
     if let Some(after) = page.after {
-        sql += &format!(" AND id < {}", query.value(after.uuid()));
+        all.push(format!("id < {}", query.value(after.uuid())));
     }
-    sql
+    all.join(" AND ")
 }
 
 /// See [`crate::Store::retry`].
@@ -234,7 +237,9 @@ async fn retry_pending(
         return Ok(Some(Retried::InFlight(webhook)));
     }
     let put = tx
-        .prepare_cached("UPDATE pending_deliveries SET due_ms = $3 WHERE workspace = $1 AND id = $2")
+        .prepare_cached(
+            "UPDATE pending_deliveries SET due_ms = $3 WHERE workspace = $1 AND id = $2",
+        )
         .await?;
     tx.execute(&put, &[&key.0, &key.1, &now.ms()]).await?;
     Ok(Some(Retried::Due(webhook)))
@@ -362,7 +367,12 @@ pub(super) async fn bury(
                 dead: 1,
                 ..Counts::default()
             };
-            tally.add(workspace, webhook, made_at(DeliveryId::new(get(row, 0)?)), dead);
+            tally.add(
+                workspace,
+                webhook,
+                made_at(DeliveryId::new(get(row, 0)?)),
+                dead,
+            );
         }
         buried += rows.len();
     }

@@ -95,31 +95,35 @@ pub(super) async fn list(
     page: Page<EventKey>,
 ) -> Result<Vec<Event>, StoreError> {
     let mut query = Query::default();
-    let mut sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM events e WHERE workspace = {}",
-        query.value(workspace.number())
-    );
+    let mut all = vec![format!("workspace = {}", query.value(workspace.number()))];
     if let Some(after) = page.after {
-        sql += &format!(" AND key < {}", query.value(after.uuid()));
+        all.push(format!("key < {}", query.value(after.uuid())));
     }
     if let Some(event_type) = &filter.event_type {
-        sql += &format!(" AND type = {}", query.value(event_type.as_str().to_owned()));
+        all.push(format!(
+            "type = {}",
+            query.value(event_type.as_str().to_owned())
+        ));
     }
     if let Some(since) = filter.since {
-        sql += &format!(
-            " AND key >= {} AND accepted_ms >= {}",
+        all.push(format!(
+            "key >= {} AND accepted_ms >= {}",
             query.value(earliest_id(since)),
             query.value(since.ms())
-        );
+        ));
     }
     if let Some(until) = filter.until {
-        sql += &format!(
-            " AND key < {} AND accepted_ms < {}",
+        all.push(format!(
+            "key < {} AND accepted_ms < {}",
             query.value(latest_id(until)),
             query.value(until.ms())
-        );
+        ));
     }
-    sql += &format!(" ORDER BY key DESC LIMIT {}", query.value(limit(page.limit)));
+    let most = query.value(limit(page.limit));
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM events e WHERE {} ORDER BY key DESC LIMIT {most}",
+        all.join(" AND ")
+    );
     let find = conn.prepare_cached(&sql).await?;
     let rows = conn.query(&find, &query.values()).await?;
     rows.iter()

@@ -75,20 +75,20 @@ impl Notes {
         }
         let newest: Vec<_> = newest.iter().map(|note| stored(note)).collect();
         let mut written = self.written.lock().await;
-        if written.lease != lease.0 {
+        if written.lease < lease.0 {
             *written = Written {
                 lease: lease.0,
                 number: 0,
             };
         }
-        let before = written.number;
+        let (writer, before) = (written.lease, written.number);
         // Whatever becomes of them: a number is not used twice.
         written.number += limit(newest.len());
         let trimmed = written.number - limit(KEPT_MAX);
         let here = Here { link };
         // Tried again after a broken connection, it writes what is not there yet.
         look!(here, |conn| async {
-            let leave = conn
+            let insert = conn
                 .prepare_cached(
                     "WITH old AS (
                          DELETE FROM notes
@@ -100,7 +100,7 @@ impl Notes {
                      ON CONFLICT DO NOTHING",
                 )
                 .await?;
-            conn.execute(&leave, &[&lease.0, &before, &newest, &trimmed])
+            conn.execute(&insert, &[&writer, &before, &newest, &trimmed])
                 .await?;
             Ok(())
         })

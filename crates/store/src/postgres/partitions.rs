@@ -120,7 +120,10 @@ async fn make(
     let lock = format!("SELECT pg_advisory_xact_lock({LOCK_KEY}, $1)");
     tx.execute(&lock, &[&PARTITIONS]).await?;
     let rows = tx
-        .query("SELECT from_ms, to_ms, closing FROM partitions ORDER BY from_ms", &[])
+        .query(
+            "SELECT from_ms, to_ms, closing FROM partitions ORDER BY from_ms",
+            &[],
+        )
         .await?;
     let (mut spans, mut open) = (Vec::new(), Vec::new());
     for row in &rows {

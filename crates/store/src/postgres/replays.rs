@@ -73,7 +73,13 @@ pub(super) async fn total(conn: &Client, replay: &Replay) -> Result<u64, StoreEr
             let end = latest_id(until).min(bound);
             conn.query_one(
                 &sum,
-                &[&workspace, &earliest_id(since), &end, &since.ms(), &until.ms()],
+                &[
+                    &workspace,
+                    &earliest_id(since),
+                    &end,
+                    &since.ms(),
+                    &until.ms(),
+                ],
             )
             .await?
         }

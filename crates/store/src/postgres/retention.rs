@@ -9,7 +9,6 @@
 
 use domain::Timestamp;
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
@@ -51,12 +50,25 @@ impl Retention {
         keys_before: Timestamp,
         most: usize,
     ) -> Result<Pruned, StoreError> {
-        let mut pruned = Pruned::default();
         let Some(mut own) = Own::connect(link).await? else {
             // Another node is at it.
-            return Ok(pruned);
+            return Ok(Pruned::default());
         };
-        let client = &mut own.client;
+        let step = self.step(&mut own.client, partitions, before, keys_before, most);
+        let pruned = step.await?;
+        own.give_up().await?;
+        Ok(pruned)
+    }
+
+    async fn step(
+        &self,
+        client: &mut Client,
+        partitions: &Partitions,
+        before: Timestamp,
+        keys_before: Timestamp,
+        most: usize,
+    ) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
         self.remove_spans(client, partitions, before, most, &mut pruned)
             .await?;
         if !pruned.more {
@@ -87,8 +99,9 @@ impl Retention {
             }
             if closing || close(client, span).await? {
                 partitions.forget(span);
+                let before = pruned.events;
                 if drop_span(client, span, pruned).await? {
-                    looked = pruned.events;
+                    looked += pruned.events - before;
                     continue;
                 }
             }
@@ -127,7 +140,6 @@ impl Retention {
 /// A connection that holds the right to remove what is old.
 struct Own {
     client: Client,
-    driver: JoinHandle<()>,
 }
 
 impl Own {
@@ -136,14 +148,9 @@ impl Own {
         // Answers that the store is closed, if it is.
         drop(link.connection().await?);
         let own = link.own_connection().await?;
-        let driver = tokio::spawn(async move {
-            // Whoever waits for an answer is told of an error as well.
-            let _ = own.connection.await;
-        });
-        let own = Self {
-            client: own.client,
-            driver,
-        };
+        // It ends with the client. Whoever waits for an answer is told of an error as well.
+        tokio::spawn(own.connection);
+        let own = Self { client: own.client };
         own.client
             .batch_execute(&settings(STATEMENT_TIMEOUT))
             .await?;
@@ -151,11 +158,12 @@ impl Own {
         let row = own.client.query_one(&lock, &[&RETENTION]).await?;
         Ok(get::<bool>(&row, 0)?.then_some(own))
     }
-}
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.driver.abort();
+    /// Gives up the right at once: the connection's end would reach the server some time later.
+    async fn give_up(self) -> Result<(), StoreError> {
+        let unlock = format!("SELECT pg_advisory_unlock({LOCK_KEY}, $1)");
+        self.client.execute(&unlock, &[&RETENTION]).await?;
+        Ok(())
     }
 }
 

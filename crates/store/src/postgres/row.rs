@@ -8,12 +8,12 @@ use domain::{
 };
 use tokio_postgres::{Error, Row, error::SqlState, types::FromSql};
 
+use crate::StoreError;
 pub(super) use crate::columns::{
     Counts, DEAD, DELIVERED, DURATIONS_MAX, PENDING, corrupt, count, earliest_id, error_class,
     error_number, integer, latest_id, least_id, limit, made_at, percentile, role, role_number,
     scope_bits, scopes, slot, state,
 };
-use crate::StoreError;
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -126,7 +126,9 @@ const ESCAPE: char = '\u{1}';
 pub(super) fn stored(text: &str) -> Cow<'_, str> {
     if text.contains(['\0', ESCAPE]) {
         // The escape first: it must not meet those that stand for U+0000.
-        text.replace(ESCAPE, "\u{1}1").replace('\0', "\u{1}0").into()
+        text.replace(ESCAPE, "\u{1}1")
+            .replace('\0', "\u{1}0")
+            .into()
     } else {
         text.into()
     }
@@ -156,11 +158,7 @@ pub(super) const EVENT_COLUMNS: &str =
     "e.key, e.type, e.id, e.accepted_ms, e.happened_ms, e.hops, e.data";
 
 /// Reads an event whose [`EVENT_COLUMNS`] begin at `column`.
-pub(super) fn event(
-    row: &Row,
-    workspace: WorkspaceId,
-    column: usize,
-) -> Result<Event, StoreError> {
+pub(super) fn event(row: &Row, workspace: WorkspaceId, column: usize) -> Result<Event, StoreError> {
     let key = EventKey::new(get(row, column)?);
     let accepted_at = time(row, column + 3)?;
     Ok(Event {
@@ -170,7 +168,8 @@ pub(super) fn event(
         id: event_id(row, column + 2, key)?,
         accepted_at,
         timestamp: time_or_null(row, column + 4)?.unwrap_or(accepted_at),
-        hops: u8::try_from(get::<i16>(row, column + 5)?).map_err(|_| corrupt("a number of hops"))?,
+        hops: u8::try_from(get::<i16>(row, column + 5)?)
+            .map_err(|_| corrupt("a number of hops"))?,
         data: get::<Vec<u8>>(row, column + 6)?.into(),
     })
 }
@@ -194,7 +193,16 @@ mod tests {
 
     #[test]
     fn any_text_comes_back() {
-        for text in ["", "plain", "\0", "a\0b", "\u{1}", "\u{1}0", "\u{1}1\0", "\0\u{1}\u{1}0\0"] {
+        for text in [
+            "",
+            "plain",
+            "\0",
+            "a\0b",
+            "\u{1}",
+            "\u{1}0",
+            "\u{1}1\0",
+            "\0\u{1}\u{1}0\0",
+        ] {
             let kept = stored(text);
             assert!(!kept.contains('\0'), "{text:?}");
             assert_eq!(restored(&kept), text, "{text:?}");

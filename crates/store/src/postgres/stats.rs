@@ -78,10 +78,7 @@ async fn durations(
 
 /// See [`crate::Store::queue_depth`]. Reads the whole queue, which is short as long as receivers
 /// answer: a million deliveries that wait take some 100 ms.
-pub(super) async fn queue_depth(
-    conn: &Client,
-    lease: Lease,
-) -> Result<QueueDepth, StoreError> {
+pub(super) async fn queue_depth(conn: &Client, lease: Lease) -> Result<QueueDepth, StoreError> {
     let sum = conn
         .prepare_cached(
             "SELECT count(*), count(*) FILTER (WHERE held_by = $1) FROM pending_deliveries",

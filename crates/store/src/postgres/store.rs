@@ -22,9 +22,7 @@ use crate::{
     Accepted, Announcement, Changes, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow,
     Due, EventFilter, FinishAttempt, Finished, Hint, KeptAnswer, Lease, NewDelivery, NewEvent,
     Node, Page, Pruned, QueueDepth, ReplayBatch, Retried, Store, StoreError, StoreFacts,
-    WebhookStats,
-    columns::id_ms,
-    records::WebhookRecord,
+    WebhookStats, columns::id_ms, records::WebhookRecord,
 };
 
 impl PostgresStore {
@@ -169,7 +167,9 @@ impl Store for PostgresStore {
         filter: DeliveryFilter,
         page: Page<DeliveryId>,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
-        look!(self, |conn| deliveries::list(conn, workspace, &filter, page))
+        look!(self, |conn| deliveries::list(
+            conn, workspace, &filter, page
+        ))
     }
 
     async fn attempts(
@@ -186,7 +186,9 @@ impl Store for PostgresStore {
         webhook: WebhookId,
         since: Timestamp,
     ) -> Result<WebhookStats, StoreError> {
-        look!(self, |conn| stats::of_webhook(conn, workspace, webhook, since))
+        look!(self, |conn| stats::of_webhook(
+            conn, workspace, webhook, since
+        ))
     }
 
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
@@ -217,7 +219,9 @@ impl Store for PostgresStore {
     ) -> Result<bool, StoreError> {
         let made_ms = id_ms(event.event.key.uuid());
         self.partitions.cover(made_ms, made_ms).await?;
-        let made = transact!(self, |tx| webhooks::disable(tx, workspace, id, reason, now, &event))?;
+        let made = transact!(self, |tx| webhooks::disable(
+            tx, workspace, id, reason, now, &event
+        ))?;
         self.tell_of_change(made);
         Ok(made)
     }
@@ -306,7 +310,13 @@ impl Store for PostgresStore {
         deliveries: Vec<NewDelivery>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        transact!(self, |tx| replays::advance(tx, replay, &batch, &deliveries, now))
+        transact!(self, |tx| replays::advance(
+            tx,
+            replay,
+            &batch,
+            &deliveries,
+            now
+        ))
     }
 
     async fn create_event_type(&self, event_type: CustomEventType) -> Result<bool, StoreError> {
@@ -460,6 +470,9 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        if self.link.is_closed() {
+            return;
+        }
         self.writers.close().await;
         self.lease.release().await;
         self.hints.stop();

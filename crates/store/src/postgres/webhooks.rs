@@ -78,7 +78,7 @@ pub(super) async fn update(
             "UPDATE webhooks
              SET config = $4, headers = $5, secrets = $6, state = $7, disabled_reason = $8, disabled_ms = $9,
                  updated_ms = $10,
-                 failing_since_ms = CASE WHEN $7 = 0 AND state <> 0 THEN NULL ELSE failing_since_ms END
+                 failing_since_ms = CASE WHEN $7::smallint = 0 AND state <> 0 THEN NULL ELSE failing_since_ms END
              WHERE workspace = $1 AND id = $2 AND updated_ms = $3",
         )
         .await?;

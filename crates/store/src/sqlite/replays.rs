@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::{
     events::{by_key, insert_delivery},
     row::{
-        EVENT_COLUMNS, count, earliest_id, event as read_event, integer, latest_id, limit, time, time_or_null,
-        uuid, uuid_or_null,
+        EVENT_COLUMNS, count, earliest_id, event as read_event, integer, latest_id, limit, time,
+        time_or_null, uuid, uuid_or_null,
     },
     writer::Batch,
 };

@@ -16,13 +16,14 @@ use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 use super::{
-    SqliteStore, access, answers, attempts, deliveries, due, event_types, events, installation, replays,
-    retention, row::count, stats, webhooks, writer::Batch,
+    SqliteStore, access, answers, attempts, deliveries, due, event_types, events, installation,
+    replays, retention, row::count, stats, webhooks, writer::Batch,
 };
 use crate::{
-    Accepted, Announcement, Changes, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow, Due, EventFilter,
-    FinishAttempt, Finished, Hint, KeptAnswer, Lease, NewDelivery, NewEvent, Node, Page, Pruned, QueueDepth,
-    ReplayBatch, Retried, Store, StoreError, StoreFacts, WebhookStats, records::WebhookRecord,
+    Accepted, Announcement, Changes, Claim, Claimed, CustomEventType, DeliveryFilter, DeliveryRow,
+    Due, EventFilter, FinishAttempt, Finished, Hint, KeptAnswer, Lease, NewDelivery, NewEvent,
+    Node, Page, Pruned, QueueDepth, ReplayBatch, Retried, Store, StoreError, StoreFacts,
+    WebhookStats, records::WebhookRecord,
 };
 
 impl SqliteStore {
