@@ -178,7 +178,10 @@ async fn an_installation_is_the_same_after_a_restart() {
     let file = folder.path().join("data").join(NODE_FILE);
     assert_eq!(mode(&file), 0o600);
     fs::write(&file, "nonsense").unwrap();
-    let refused = server::start(config(folder.path()), edge()).await.err().unwrap();
+    let refused = server::start(config(folder.path()), edge())
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(refused, StartError::BadNode(_)), "{refused}");
 }
 

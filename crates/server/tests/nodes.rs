@@ -123,7 +123,10 @@ async fn who_was_made_elsewhere_ends_local_mode() {
     server::auth::watch::access_changed(&app).await.unwrap();
     assert!(app.gatekeeper.is_local());
     server.add_user("ann", Role::Owner).await;
-    assert_eq!(server.get("/api/v1/keys").send().await.status, StatusCode::OK);
+    assert_eq!(
+        server.get("/api/v1/keys").send().await.status,
+        StatusCode::OK
+    );
     server::auth::watch::access_changed(&app).await.unwrap();
     let answer = server.get("/api/v1/keys").send().await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
@@ -134,7 +137,14 @@ async fn what_was_taken_from_somebody_elsewhere_is_gone_here() {
     let server = TestServer::owned().await;
     let id = server.add_user("ed", Role::Owner).await;
     let token = server.token("ed").await;
-    let ask = async || server.get("/api/v1/users").bearer(&token).send().await.status;
+    let ask = async || {
+        server
+            .get("/api/v1/users")
+            .bearer(&token)
+            .send()
+            .await
+            .status
+    };
     assert_eq!(ask().await, StatusCode::OK);
     let app = server.front.app().clone();
     app.store()

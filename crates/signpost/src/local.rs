@@ -64,10 +64,9 @@ impl DataDir {
 
     /// Where the data are, for people.
     pub fn place(&self) -> String {
-        self.database.url().map_or_else(
-            || self.path().display().to_string(),
-            |url| url.to_string(),
-        )
+        self.database
+            .url()
+            .map_or_else(|| self.path().display().to_string(), |url| url.to_string())
     }
 
     /// The folder.

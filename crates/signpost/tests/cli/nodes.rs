@@ -50,7 +50,10 @@ fn a_database_that_is_away_is_said_without_its_password() {
             (Some(URL), vec![("SIGNPOST_DATABASE_URL", "mysql://x")]),
             (
                 None,
-                vec![("SIGNPOST_DATABASE_URL", URL), ("DATABASE_URL", "mysql://x")],
+                vec![
+                    ("SIGNPOST_DATABASE_URL", URL),
+                    ("DATABASE_URL", "mysql://x"),
+                ],
             ),
             (None, vec![("DATABASE_URL", URL)]),
         ] {
