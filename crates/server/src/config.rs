@@ -315,7 +315,10 @@ impl NodeConfig {
                 "must be at least one second and at most ten minutes",
             ));
         }
-        if self.connections.is_some_and(|count| count < CONNECTIONS_MIN) {
+        if self
+            .connections
+            .is_some_and(|count| count < CONNECTIONS_MIN)
+        {
             return Err(ConfigError::new(
                 "database_connections",
                 format!("must be at least {CONNECTIONS_MIN}"),
@@ -425,7 +428,9 @@ mod tests {
             ("lease", |config| {
                 config.node.lease = Duration::from_millis(999);
             }),
-            ("lease", |config| config.node.lease = Duration::from_hours(1)),
+            ("lease", |config| {
+                config.node.lease = Duration::from_hours(1)
+            }),
             ("node_name", |config| config.node.name = String::new()),
             ("database_connections", |config| {
                 config.node.connections = Some(3);
@@ -474,7 +479,10 @@ mod tests {
     #[test]
     fn partitions_are_short_where_little_is_kept() {
         let hours = |days: u64| partition_span(Duration::from_hours(24 * days)).as_secs() / 3_600;
-        assert_eq!([1, 2, 3, 30, 90, 91, 365].map(hours), [1, 1, 24, 24, 24, 168, 168]);
+        assert_eq!(
+            [1, 2, 3, 30, 90, 91, 365].map(hours),
+            [1, 1, 24, 24, 24, 168, 168]
+        );
     }
 
     #[test]

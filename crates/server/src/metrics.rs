@@ -16,12 +16,15 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use store::CommitObserver;
+use store::{CommitObserver, SharedStore, StoreError};
+use tokio::time::timeout;
 
 use crate::{SharedApp, problem::Problem};
 
 /// The media type of the `OpenMetrics` text format.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long the store may take to answer before the metrics are shown without it.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// The route of an answer that no route gave.
 const NO_ROUTE: &str = "none";
 
@@ -47,6 +50,7 @@ pub struct Metrics {
     queue_held: Gauge,
     store_bytes: Gauge,
     store_free_bytes: Gauge,
+    store_up: Gauge,
 }
 
 /// Watches the store's commits.
@@ -124,6 +128,11 @@ impl Default for Metrics {
             "signpost_store_free_bytes",
             "Free space where the store lies",
         );
+        let store_up = gauge(
+            &mut registry,
+            "signpost_store_up",
+            "Whether the store answers: 1, or 0",
+        );
         Self {
             registry,
             answers,
@@ -133,6 +142,7 @@ impl Default for Metrics {
             queue_held,
             store_bytes,
             store_free_bytes,
+            store_up,
         }
     }
 }
@@ -170,23 +180,33 @@ impl Metrics {
         self.answers.get_or_create(&answer).inc();
     }
 
-    /// Asks what can be asked for and renders everything.
+    /// Asks what can be asked for and renders everything. Where the store does not answer, what
+    /// it said last stands, and `signpost_store_up` is 0.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the text cannot be made.
     pub async fn render(&self, app: &SharedApp) -> Result<String, Problem> {
+        let asked = timeout(ANSWER_MAX, self.ask(app.store())).await;
+        self.store_up.set(i64::from(matches!(asked, Ok(Ok(())))));
+        let mut text = String::with_capacity(16 << 10);
+        encode(&mut text, &self.registry).map_err(|error| Problem::internal(&error))?;
+        Ok(text)
+    }
+}
+
+impl Metrics {
+    /// Takes over what the store says of itself.
+    async fn ask(&self, store: &SharedStore) -> Result<(), StoreError> {
         let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let depth = app.store().queue_depth().await?;
+        let depth = store.queue_depth().await?;
         self.queue_pending.set(as_gauge(depth.pending));
         self.queue_held.set(as_gauge(depth.held));
-        let facts = app.store().facts().await?;
+        let facts = store.facts().await?;
         self.store_bytes.set(as_gauge(facts.size_bytes));
         if let Some(free) = facts.free_bytes {
             self.store_free_bytes.set(as_gauge(free));
         }
-        let mut text = String::with_capacity(16 << 10);
-        encode(&mut text, &self.registry).map_err(|error| Problem::internal(&error))?;
-        Ok(text)
+        Ok(())
     }
 }
 

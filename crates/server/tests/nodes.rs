@@ -119,6 +119,8 @@ async fn a_store_that_does_not_answer_is_not_ready() {
     let answer = server.get("/readyz").send().await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(server.get("/healthz").send().await.status, StatusCode::OK);
+    let metrics = server.get("/metrics").send().await.text();
+    assert!(metrics.contains("\nsignpost_store_up 0\n"), "{metrics}");
 }
 
 #[tokio::test]
@@ -128,7 +130,10 @@ async fn who_was_made_elsewhere_ends_local_mode() {
     server::auth::watch::access_changed(&app).await.unwrap();
     assert!(app.gatekeeper.is_local());
     server.add_user("ann", Role::Owner).await;
-    assert_eq!(server.get("/api/v1/keys").send().await.status, StatusCode::OK);
+    assert_eq!(
+        server.get("/api/v1/keys").send().await.status,
+        StatusCode::OK
+    );
     server::auth::watch::access_changed(&app).await.unwrap();
     let answer = server.get("/api/v1/keys").send().await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
@@ -139,7 +144,14 @@ async fn what_was_taken_from_somebody_elsewhere_is_gone_here() {
     let server = TestServer::owned().await;
     let id = server.add_user("ed", Role::Owner).await;
     let token = server.token("ed").await;
-    let ask = async || server.get("/api/v1/users").bearer(&token).send().await.status;
+    let ask = async || {
+        server
+            .get("/api/v1/users")
+            .bearer(&token)
+            .send()
+            .await
+            .status
+    };
     assert_eq!(ask().await, StatusCode::OK);
     let app = server.front.app().clone();
     app.store()

@@ -223,7 +223,7 @@ async fn a_webhook_made_on_one_gets_what_another_accepts() {
     let receiver = Receiver::ok().await;
     let first = place.start(1).await;
     let second = place.start_with(2, NodeRole::Api).await;
-    let webhook = json!({ "targetUrl": receiver.url(), "events": ["order.paid"] });
+    let webhook = json!({ "targetUrl": receiver.url(), "events": ["order.*"] });
     let (status, made) = first.ask("POST", "/api/v1/webhooks", &webhook).await;
     assert_eq!(status, 201, "{made}");
     let path = format!(
@@ -264,7 +264,10 @@ async fn every_node_has_the_key_or_does_not_start() {
     let place = Place::new().await;
     let first = place.start(1).await;
     // None of its own, and then another.
-    let lost = server::start(place.config(2), edge_of(2)).await.err().unwrap();
+    let lost = server::start(place.config(2), edge_of(2))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(lost, StartError::LostKey { .. }), "{lost}");
     assert!(lost.to_string().contains("Copy signpost.key"), "{lost}");
     assert!(!place.data(2).join(KEY_FILE).exists());
@@ -277,7 +280,10 @@ async fn every_node_has_the_key_or_does_not_start() {
     // What did not start has left nothing behind that counts as a node.
     assert_eq!(first.nodes().await.len(), 1);
     // Its folder is its own as long as it runs.
-    let twice = server::start(place.config(1), edge_of(3)).await.err().unwrap();
+    let twice = server::start(place.config(1), edge_of(3))
+        .await
+        .err()
+        .unwrap();
     assert!(twice.to_string().contains("in use"), "{twice}");
     first.0.stop().await;
 }
@@ -316,7 +322,9 @@ async fn of_nodes_that_start_at_once_one_makes_the_key_and_the_owner_is_made_onc
         place.data(keyless).join(KEY_FILE),
     )
     .unwrap();
-    let other = server::start(config(keyless), edge_of(keyless)).await.unwrap();
+    let other = server::start(config(keyless), edge_of(keyless))
+        .await
+        .unwrap();
     assert!(!other.is_local());
     assert_eq!(other.app().store().user_count().await.unwrap(), 1);
     node.stop().await;
@@ -328,7 +336,9 @@ async fn a_command_works_beside_a_node_and_takes_no_part() {
     let place = Place::new().await;
     let node = place.start(1).await;
     // Without the key where nothing sealed is needed, and in the node's own folder.
-    let store = Installation::visit_store(&place.config(9), &edge_of(9)).await.unwrap();
+    let store = Installation::visit_store(&place.config(9), &edge_of(9))
+        .await
+        .unwrap();
     assert_eq!(store.user_count().await.unwrap(), 0);
     assert!(!place.data(9).exists());
     let roles: Vec<_> = store
@@ -340,7 +350,9 @@ async fn a_command_works_beside_a_node_and_takes_no_part() {
         .collect();
     assert_eq!(roles, [NodeRole::All, NodeRole::Api]);
     store.close().await;
-    let visit = Installation::visit(&place.config(1), &edge_of(8)).await.unwrap();
+    let visit = Installation::visit(&place.config(1), &edge_of(8))
+        .await
+        .unwrap();
     assert!(
         visit
             .add_user(&edge_of(8), "ann", PASSWORD, domain::access::Role::Owner)

@@ -30,6 +30,10 @@ const HEADING: &str = "Data folder";
 
 /// Which data folder a command works on.
 #[derive(Clone, Debug, Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the field is named as its flag is"
+)]
 pub struct DataDir {
     /// The folder that holds the database [default: ./signpost-data]
     #[arg(long, global = true, help_heading = HEADING, env = "SIGNPOST_DATA_DIR", value_name = "DIR")]
@@ -64,10 +68,9 @@ impl DataDir {
 
     /// Where the data are, for people.
     pub fn place(&self) -> String {
-        self.database.url().map_or_else(
-            || self.path().display().to_string(),
-            |url| url.to_string(),
-        )
+        self.database
+            .url()
+            .map_or_else(|| self.path().display().to_string(), |url| url.to_string())
     }
 
     /// The folder.

@@ -21,7 +21,11 @@ impl Backend for Schema {
     async fn open(&self) -> SharedStore {
         let mut options = PostgresOptions::new(Timestamp::from_ms(0));
         options.partition_span = SPAN;
-        Arc::new(PostgresStore::open(&self.0.url(), options).await.expect("opened"))
+        Arc::new(
+            PostgresStore::open(&self.0.url(), options)
+                .await
+                .expect("opened"),
+        )
     }
 
     async fn restart(&self, store: SharedStore) -> SharedStore {

@@ -155,7 +155,10 @@ async fn pending_of(store: &PostgresStore, id: DeliveryId) -> DeliveryState {
 #[tokio::test]
 async fn what_one_node_holds_another_does_not_take() {
     let database = database();
-    let (one, two) = (join(&database.url(), 1).await, join(&database.url(), 2).await);
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
     let webhook = WebhookId::new(next_id());
     let held = accept(&one, event_to(webhook, true, false)).await;
     let free = accept(&one, event_to(webhook, false, false)).await;
@@ -210,7 +213,10 @@ async fn a_node_that_is_cut_off_loses_what_it_holds_and_comes_back() {
 #[tokio::test]
 async fn a_node_that_closes_leaves_nothing_held() {
     let database = database();
-    let (one, two) = (join(&database.url(), 1).await, join(&database.url(), 2).await);
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
     let webhook = WebhookId::new(next_id());
     let held = accept(&one, event_to(webhook, true, false)).await;
     one.close().await;
@@ -261,7 +267,10 @@ async fn nothing_is_held_under_a_lease_that_has_ended() {
 #[tokio::test]
 async fn an_ordered_webhook_is_one_nodes_at_a_time_and_in_the_order_of_answers() {
     let database = database();
-    let (one, two) = (join(&database.url(), 1).await, join(&database.url(), 2).await);
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
     let webhook = WebhookId::new(next_id());
     let mut made = Vec::new();
     for number in 0..6 {
@@ -292,7 +301,10 @@ async fn an_ordered_webhook_is_one_nodes_at_a_time_and_in_the_order_of_answers()
 #[tokio::test]
 async fn changes_and_notes_reach_the_others() {
     let database = database();
-    let (one, two) = (join(&database.url(), 1).await, join(&database.url(), 2).await);
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
     let start = two.changes(None).await.expect("read");
     assert_eq!(start.what, Some(Vec::new()));
     assert_eq!(two.notes().await, Ok(Vec::new()));
@@ -332,7 +344,10 @@ async fn changes_and_notes_reach_the_others() {
 #[tokio::test]
 async fn nodes_see_what_the_others_say_of_themselves() {
     let database = database();
-    let (one, two) = (join(&database.url(), 1).await, join(&database.url(), 2).await);
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
     let about = Announcement {
         address: Some("10.0.0.1:8000".to_owned()),
         draining: true,
@@ -518,7 +533,10 @@ async fn a_database_that_is_killed_keeps_what_was_answered() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         cluster.stop_immediately();
         cluster.start_again();
-        until("it answers again", async || store.user_count().await.is_ok()).await;
+        until("it answers again", async || {
+            store.user_count().await.is_ok()
+        })
+        .await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     done.store(true, Ordering::Relaxed);

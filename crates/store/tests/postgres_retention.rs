@@ -15,8 +15,8 @@ use store::{
     Accepted, Claim, FinishAttempt, Finished, NewDelivery, NewEvent, Retried, Store,
     postgres::{PostgresOptions, PostgresStore},
 };
-use uuid::Uuid;
 use testkit::postgres::{Database, database};
+use uuid::Uuid;
 
 const HOME: WorkspaceId = WorkspaceId::DEFAULT;
 const MINUTE_MS: i64 = 60_000;

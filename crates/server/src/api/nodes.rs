@@ -101,10 +101,15 @@ async fn list(
         ));
     }
     let (shared, now) = (app.store().is_shared(), app.now());
-    let nodes = app.pipeline.nodes().await?.into_iter().map(|node| NodeView {
-        // A process that is alone has no lease to renew, and is here to answer.
-        seen_at: if shared { node.seen_at } else { now },
-        ..node.into()
-    });
+    let nodes = app
+        .pipeline
+        .nodes()
+        .await?
+        .into_iter()
+        .map(|node| NodeView {
+            // A process that is alone has no lease to renew, and is here to answer.
+            seen_at: if shared { node.seen_at } else { now },
+            ..node.into()
+        });
     Ok(Json(List::whole(nodes.collect())))
 }

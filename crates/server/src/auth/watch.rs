@@ -54,10 +54,10 @@ pub fn spawn(app: &SharedApp) -> JoinHandle<()> {
 }
 
 async fn watch(app: SharedApp) {
-    let mut changes = app.pipeline.on_access_change();
+    let mut news = app.pipeline.on_access_change();
     loop {
         tokio::select! {
-            changed = changes.changed() => {
+            changed = news.changed() => {
                 if changed.is_err() {
                     return;
                 }

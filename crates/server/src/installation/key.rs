@@ -21,7 +21,11 @@ use crate::{config::ServerConfig, lifecycle::StartError};
 pub(super) fn prepare(config: &ServerConfig, edge: &Edge) -> Result<(), StartError> {
     let folder = &config.data_dir;
     let there = |name| folder.join(name).exists();
-    if config.key.is_some() || [KEY_FILE, FINGERPRINT_FILE, DATABASE_FILE].into_iter().any(there) {
+    if config.key.is_some()
+        || [KEY_FILE, FINGERPRINT_FILE, DATABASE_FILE]
+            .into_iter()
+            .any(there)
+    {
         return Ok(());
     }
     make(&folder.join(KEY_FILE), edge).map(drop)

@@ -227,13 +227,7 @@ impl TestServer {
             policy,
             ..EgressConfig::default()
         });
-        let loaded = Pipeline::load(
-            store,
-            egress,
-            edge.clone(),
-            sealing,
-            Settings::default(),
-        );
+        let loaded = Pipeline::load(store, egress, edge.clone(), sealing, Settings::default());
         let pipeline = loaded.await.unwrap();
         pipeline.metrics().register(metrics.registry_mut());
         let passwords = Passwords::new(Arc::clone(&edge.entropy));

@@ -112,7 +112,7 @@ fn measure(args: &BenchArgs) -> Result<(Report, Result<()>)> {
         },
         fsync: None,
     };
-    let (shared, facts, webhooks) = measure_server(args, &[control.clone()], &server)?;
+    let (shared, facts, webhooks) = measure_server(args, std::slice::from_ref(&control), &server)?;
     let removed = webhooks
         .iter()
         .try_for_each(|id| control.delete_webhook(id));

@@ -10,7 +10,7 @@ const VARIABLE: &str = "DATABASE_URL";
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseArgs {
     /// A PostgreSQL database (14 or newer) to use instead of the file in the data folder; also taken
-    /// from DATABASE_URL (better set by environment than on the command line: it may hold a password)
+    /// from `DATABASE_URL` (better set by environment than on the command line: it may hold a password)
     #[arg(
         long,
         global = true,

@@ -38,7 +38,15 @@ pub async fn run(args: NodesArgs, out: Out) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = output::table([
-        "NAME", "ROLE", "STATE", "ADDRESS", "IN FLIGHT", "VERSION", "STARTED", "SEEN", "ID",
+        "NAME",
+        "ROLE",
+        "STATE",
+        "ADDRESS",
+        "IN FLIGHT",
+        "VERSION",
+        "STARTED",
+        "SEEN",
+        "ID",
     ]);
     for node in &listing.data {
         table.add_row(vec![

@@ -152,10 +152,7 @@ async fn find(args: &UsersArgs, out: Out) -> Result<People> {
     }
     let creates = matches!(args.command, UsersCommand::Add(_));
     let offline = Offline::open(&args.data_dir, creates).await?;
-    out.note(styled(
-        DIM,
-        format_args!("{}", where_from(&args.data_dir)),
-    ));
+    out.note(styled(DIM, format_args!("{}", where_from(&args.data_dir))));
     Ok(People::Offline(offline))
 }
 

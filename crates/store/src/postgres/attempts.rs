@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::{
     row::{
-        Counts, DEAD, DELIVERED, PENDING, corrupt, error_class, error_number, get, integer, made_at,
-        small, time, time_or_null, unsigned,
+        Counts, DEAD, DELIVERED, PENDING, corrupt, error_class, error_number, get, integer,
+        made_at, small, time, time_or_null, unsigned,
     },
     tally::Tally,
 };

@@ -165,7 +165,8 @@ impl Address {
             url.set_query(Some(&query.join("&")));
         }
         let mut config = Config::from_str(url.as_str()).map_err(|error| {
-            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let why = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string);
             refused(&why)
         })?;
         let verified = match mode.as_str() {
@@ -237,8 +238,8 @@ fn tls_config(verified: bool, root: Option<&str>) -> Result<ClientConfig, StoreE
                 .map_err(|error| refused(&format!("sslrootcert {path}: {error}")))?;
         }
     } else {
-        let (_, _) = roots
-            .add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (_, _) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
@@ -335,7 +336,10 @@ mod tests {
         for (url, expected) in [
             ("mysql://ann:secret@db/x", "must begin with postgres://"),
             ("postgres://ann:secret@db/x?sslmode=yes", "sslmode must be"),
-            ("postgres://ann:secret@db/x?sslmode=verify-ca", "verify-full"),
+            (
+                "postgres://ann:secret@db/x?sslmode=verify-ca",
+                "verify-full",
+            ),
             (
                 "postgres://ann:secret@db/x?sslmode=verify-full&sslrootcert=/nowhere.pem",
                 "/nowhere.pem",

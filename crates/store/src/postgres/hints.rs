@@ -145,10 +145,7 @@ async fn closed(client: &Client) {
 /// Begins to listen; answers the channel, which is this schema's own.
 async fn listen(client: &Client) -> Result<String, StoreError> {
     let row = client
-        .query_one(
-            "SELECT 'signpost_' || left(md5(current_schema()), 16)",
-            &[],
-        )
+        .query_one("SELECT 'signpost_' || left(md5(current_schema()), 16)", &[])
         .await?;
     let channel: String = row.get(0);
     client.batch_execute(&format!("LISTEN {channel}")).await?;

@@ -5,10 +5,7 @@
 //! before anybody else may take over. A node whose lease ran out takes a new one; what it held
 //! under the old one belongs to whoever claims it next.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::GenericClient;
 use parking_lot::Mutex;
@@ -163,7 +160,10 @@ impl LeaseKeeper {
         )
         .await?;
         let earlier = tx
-            .query("SELECT lease FROM nodes WHERE id = $1 FOR UPDATE", &[&identity.id])
+            .query(
+                "SELECT lease FROM nodes WHERE id = $1 FOR UPDATE",
+                &[&identity.id],
+            )
             .await?;
         let mut earlier: Vec<i64> = earlier.iter().map(|row| row.get(0)).collect();
         let own = self.current().0;

@@ -111,7 +111,10 @@ impl PostgresStore {
     /// newer Signpost has changed it in a way that this one cannot work with,
     /// [`StoreError::Failed`] if the URL is wrong or a right is lacking.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let link = Arc::new(Link::new(url, options.connections.max(2) + usize::from(writer::WRITERS.unsigned_abs()))?);
+        let link = Arc::new(Link::new(
+            url,
+            options.connections.max(2) + usize::from(writer::WRITERS.unsigned_abs()),
+        )?);
         let mut first = link.own_connection().await?;
         let mut migrating = std::pin::pin!(migrate::migrate(&mut first.client));
         let migrated = tokio::select! {
@@ -128,9 +131,7 @@ impl PostgresStore {
         ));
         let hints = hints::Hints::start(Arc::clone(&link));
         let lease = LeaseKeeper::start(Arc::clone(&link), Arc::clone(&hints), &options).await?;
-        let writers = writer::Writers::start(
-            &link, &lease, &partitions, &options.observer,
-        );
+        let writers = writer::Writers::start(&link, &lease, &partitions, &options.observer);
         Ok(Self {
             link,
             lease,

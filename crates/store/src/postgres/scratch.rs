@@ -138,7 +138,10 @@ mod tests {
             .collect();
         assert_eq!(
             pairs,
-            ["sslmode: require", "options: -cjit=off -csearch_path=bench_1"]
+            [
+                "sslmode: require",
+                "options: -cjit=off -csearch_path=bench_1"
+            ]
         );
     }
 

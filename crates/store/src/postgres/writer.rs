@@ -41,7 +41,7 @@ const BATCH_MAX: usize = 256;
 /// How long a transition waits for a database that cannot be reached, from when that began.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is tried to find out whether a commit was made.
-const PATIENCE_TO_LOOK: Duration = Duration::from_secs(60);
+const PATIENCE_TO_LOOK: Duration = Duration::from_mins(1);
 /// The pause between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -290,11 +290,7 @@ impl Writer {
     }
 
     async fn connected(&mut self) -> Result<&Client, StoreError> {
-        if self
-            .client
-            .as_ref()
-            .is_none_or(|client| client.is_closed())
-        {
+        if self.client.as_ref().is_none_or(|client| client.is_closed()) {
             let client = self.link.connection().await?;
             // Each statement goes by a key to each of its rows, however the tables have grown
             // since they were last measured.
@@ -325,7 +321,7 @@ impl Writer {
             client.batch_execute("BEGIN").await?;
             Ok::<_, StoreError>(())
         };
-        let (_, alive, (), held) = try_join4(
+        let ((), alive, (), held) = try_join4(
             begin,
             fence(client, lease, number),
             rows.insert(client, &accepting, lease.0, number),

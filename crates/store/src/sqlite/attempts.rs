@@ -9,9 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
     row::{
-        Counts, DEAD, DELIVERED, PENDING, corrupt, count, error_class, error_number, integer, made_at,
-        time,
-        time_or_null,
+        Counts, DEAD, DELIVERED, PENDING, corrupt, count, error_class, error_number, integer,
+        made_at, time, time_or_null,
     },
     writer::Batch,
 };

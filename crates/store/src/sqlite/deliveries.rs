@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     events::blob,
     row::{
-        Counts, DEAD, DELIVERED, PENDING, earliest_id, error_class, event_id, event_type, limit, made_at, state, time,
-        time_or_null, uuid, uuid_or_null,
+        Counts, DEAD, DELIVERED, PENDING, earliest_id, error_class, event_id, event_type, limit,
+        made_at, state, time, time_or_null, uuid, uuid_or_null,
     },
     webhooks::exists,
     writer::Batch,

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{
     row::{
-        Counts, EVENT_COLUMNS, corrupt, earliest_id, event as read_event, event_id, latest_id, limit, made_at, uuid,
+        Counts, EVENT_COLUMNS, corrupt, earliest_id, event as read_event, event_id, latest_id,
+        limit, made_at, uuid,
     },
     writer::Batch,
 };

@@ -44,7 +44,9 @@ use domain::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::{Announcement, CommitObserver, Hint, Identity, Lease, Node, StoreError, lock::FileLock};
+use crate::{
+    Announcement, CommitObserver, Hint, Identity, Lease, Node, StoreError, lock::FileLock,
+};
 
 /// How a file is opened.
 #[derive(Clone)]

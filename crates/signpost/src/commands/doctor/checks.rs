@@ -164,8 +164,7 @@ fn read_key(text: &str) -> Result<SealingKey, KeyError> {
 /// Whether the key that is here is the one that the nodes' database was sealed with.
 fn shared_key(data_dir: &DataDir, expected: Option<&str>) -> Check {
     const NAME: &str = "sealing key";
-    const ADVICE: &str =
-        "copy signpost.key from a node that runs, or set SIGNPOST_KEY to the same value on all nodes";
+    const ADVICE: &str = "copy signpost.key from a node that runs, or set SIGNPOST_KEY to the same value on all nodes";
     let Some(expected) = expected else {
         return ok(NAME, "the database has none yet: the first node makes it");
     };
@@ -269,7 +268,11 @@ fn nodes(all: &[Node]) -> Check {
         [] => count,
         named => format!("{count}, none delivers: {}", named.join(", ")),
     };
-    warn("nodes", found, "start one: signpost serve --database-url URL")
+    warn(
+        "nodes",
+        found,
+        "start one: signpost serve --database-url URL",
+    )
 }
 
 fn disk(free: Option<u64>) -> Check {
