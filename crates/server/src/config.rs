@@ -429,7 +429,7 @@ mod tests {
                 config.node.lease = Duration::from_millis(999);
             }),
             ("lease", |config| {
-                config.node.lease = Duration::from_hours(1)
+                config.node.lease = Duration::from_hours(1);
             }),
             ("node_name", |config| config.node.name = String::new()),
             ("database_connections", |config| {

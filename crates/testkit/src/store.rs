@@ -93,24 +93,20 @@ impl TestStore {
         now: Timestamp,
         observer: Option<Arc<dyn CommitObserver>>,
     ) -> SharedStore {
-        match &self.database {
-            Some(database) => {
-                let mut options = PostgresOptions::new(now);
-                if let Some(observer) = observer {
-                    options.observer = observer;
-                }
-                let opened = PostgresStore::open(&database.url(), options).await;
-                Arc::new(opened.unwrap_or_else(|error| panic!("PostgreSQL: {error}")))
+        if let Some(database) = &self.database {
+            let mut options = PostgresOptions::new(now);
+            if let Some(observer) = observer {
+                options.observer = observer;
             }
-            None => {
-                let mut options = SqliteOptions::new(now);
-                if let Some(observer) = observer {
-                    options.observer = observer;
-                }
-                let opened = SqliteStore::open(&self.folder().join("signpost.db"), options);
-                Arc::new(opened.unwrap_or_else(|error| panic!("SQLite: {error}")))
-            }
+            let opened = PostgresStore::open(&database.url(), options).await;
+            return Arc::new(opened.unwrap_or_else(|error| panic!("PostgreSQL: {error}")));
         }
+        let mut options = SqliteOptions::new(now);
+        if let Some(observer) = observer {
+            options.observer = observer;
+        }
+        let opened = SqliteStore::open(&self.folder().join("signpost.db"), options);
+        Arc::new(opened.unwrap_or_else(|error| panic!("SQLite: {error}")))
     }
 
     /// A folder of the test's own.

@@ -19,7 +19,6 @@ mod shared;
 mod sql;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by it")]
 mod tests;
 
 pub use cluster::Cluster;

@@ -11,7 +11,7 @@ use std::{
 use super::{database::with_option, programs, shared::Use, *};
 
 /// How long something that must happen may take before it counts as a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut waited = Duration::ZERO;
