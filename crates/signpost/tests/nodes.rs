@@ -385,15 +385,20 @@ async fn the_result_of_a_node_that_was_stopped_too_long_is_refused_counted_and_l
 
 /// The node that has an attempt in flight.
 async fn sender(fleet: &Fleet) -> usize {
-    let mut number = 0;
-    loop {
-        let api = fleet.api(number);
-        if metric(&api, "signpost_attempts_in_flight").await > 0 {
-            return number;
-        }
-        number = (number + 1) % fleet.nodes.len();
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let in_flight = |node: &Value| node["inFlight"].as_u64() > Some(0);
+    let nodes = fleet
+        .api(0)
+        .until("/api/v1/nodes", |nodes| {
+            nodes["data"]
+                .as_array()
+                .is_some_and(|nodes| nodes.iter().any(in_flight))
+        })
+        .await;
+    let nodes = nodes["data"].as_array().expect("a list has data");
+    let sender = nodes.iter().find(|node| in_flight(node));
+    let name = sender.and_then(|node| node["name"].as_str());
+    name.and_then(|name| name.strip_prefix("node-")?.parse().ok())
+        .expect("it is one of these nodes")
 }
 
 /// It stops by itself, before anybody could take over; nobody has to tell it when it can go on.
@@ -438,7 +443,7 @@ async fn a_node_that_is_cut_off_from_the_database_stops_sending_and_takes_up_aga
     );
     fleet
         .api(0)
-        .until("/readyz", |answer| answer["status"] == "ready")
+        .until("/readyz", |answer| answer["status"] == "ok")
         .await;
 }
 
