@@ -40,7 +40,10 @@ impl Rig {
 
     pub async fn with(settings: Settings) -> Self {
         let clock = FakeClock::at(Timestamp::parse("2026-03-01T12:00:00Z").unwrap());
-        Self::open(clock, Arc::new(TestStore::chosen()), settings, 1).await
+        let rig = Self::open(clock, Arc::new(TestStore::chosen()), settings, 1).await;
+        // A node has to count the others before it sends, if only to find that it is alone.
+        rig.idle().await;
+        rig
     }
 
     async fn open(
