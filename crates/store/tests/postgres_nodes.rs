@@ -454,6 +454,38 @@ async fn cut(url: String, done: Arc<AtomicBool>) -> usize {
     cuts
 }
 
+/// A publisher that asks another node before the first has answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_two_nodes_are_given_at_once_is_one_event() {
+    let database = database();
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
+    let webhook = WebhookId::new(next_id());
+    for round in 0..40 {
+        let mut calls = tokio::task::JoinSet::new();
+        for call in 0..8 {
+            let store = Arc::clone(if call % 2 == 0 { &one } else { &two });
+            let mut new = event_to(webhook, true, false);
+            new.event.id = EventId::parse(&format!("given-{round}")).expect("an id");
+            new.id_given = true;
+            new.idempotency_key = Some(format!("key-{round}"));
+            calls.spawn(async move { store.accept(vec![new]).await });
+        }
+        let answers: Vec<_> = calls
+            .join_all()
+            .await
+            .into_iter()
+            .map(|answer| answer.expect("accepted")[0].clone())
+            .collect();
+        let new = answers.iter().filter(|answer| **answer == Accepted::New);
+        assert_eq!(new.count(), 1, "{answers:?}");
+    }
+    one.close().await;
+    two.close().await;
+}
+
 /// A program that does not know the schema's version works with it if the schema says so.
 #[tokio::test]
 async fn an_older_program_works_with_a_newer_schema_that_allows_it() {

@@ -8,7 +8,7 @@ use tokio_postgres::{Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    row::{Counts, corrupt, get, made_at, small},
+    row::{Counts, corrupt, get, is_conflict, made_at, small},
     tally::Tally,
 };
 use crate::{Accepted, NewDelivery, NewEvent, StoreError};
@@ -31,9 +31,12 @@ const INSERT_EVENTS: &str = "
     INSERT INTO events (workspace, key, type, id, accepted_ms, happened_ms, hops, first, last, data)
     SELECT * FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
                          $7::smallint[], $8::uuid[], $9::uuid[], $10::bytea[])";
+/// In one order everywhere, so that two batches with the same keys never wait for each other in a
+/// circle.
 const INSERT_DEDUPE: &str = "
     INSERT INTO dedupe (workspace, kind, text, event, event_id, created_ms)
-    SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[])";
+    SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[])
+    ORDER BY 1, 2, 3";
 /// A delivery is held only if the lease's fence is there: whoever calls has locked it, or holds
 /// nothing.
 const INSERT_DELIVERIES: &str = "
@@ -438,15 +441,19 @@ impl<'e> Dedupe<'e> {
     }
 }
 
-/// Executes a statement unless there is nothing for it.
+/// Executes a statement unless there is nothing for it. [`StoreError::Busy`] if somebody else has
+/// stored the same id or key since it was looked for: the next look finds it.
 async fn execute_some<const N: usize>(
     tx: &impl GenericClient,
     statement: &Statement,
     needed: bool,
     columns: [&(dyn ToSql + Sync); N],
 ) -> Result<(), StoreError> {
-    if needed {
-        tx.execute(statement, &columns).await?;
+    if !needed {
+        return Ok(());
     }
-    Ok(())
+    match tx.execute(statement, &columns).await {
+        Err(error) if is_conflict(&error) => Err(StoreError::Busy),
+        executed => Ok(executed.map(drop)?),
+    }
 }

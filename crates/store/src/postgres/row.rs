@@ -65,6 +65,8 @@ fn is_passing(code: &SqlState) -> bool {
             SqlState::QUERY_CANCELED,
             SqlState::READ_ONLY_SQL_TRANSACTION,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            // Of statements sent together, an earlier one failed; what it said may be heard later.
+            SqlState::IN_FAILED_SQL_TRANSACTION,
         ]
         .contains(code)
 }

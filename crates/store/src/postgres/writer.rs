@@ -42,6 +42,8 @@ const BATCH_MAX: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is tried to find out whether a commit was made.
 const PATIENCE_TO_LOOK: Duration = Duration::from_mins(1);
+/// How often a batch is tried whose ids or keys others store at the same time.
+const CONFLICTS_MAX: u32 = 3;
 /// The pause between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -220,7 +222,7 @@ impl Writer {
                     job.answer(Ok(outcome));
                 }
             }
-            Err(StoreError::Failed(_)) if jobs.len() > 1 => {
+            Err(StoreError::Failed(_) | StoreError::Busy) if jobs.len() > 1 => {
                 for job in jobs {
                     let one = [job];
                     let outcome = self.try_batch(&one).await;
@@ -268,8 +270,8 @@ impl Writer {
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
-                // Another node stored the same id or key a moment ago: the next look finds it.
-                StoreError::Busy if conflicts < 3 => {
+                // Another node has stored the same id or key a moment ago: the next look finds it.
+                StoreError::Busy if conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     self.roll_back().await;
                 }
