@@ -111,8 +111,17 @@ impl Pipeline {
             underway.planned.push((new_event.event.clone(), planned));
             events.push(new_event);
         }
-        let result = shared.store.accept(events).await;
-        Ok(underway.commit(result?))
+        if !shared.among_nodes {
+            return Ok(underway.store(events).await?);
+        }
+        // In a task of its own: there what may be held must be known, even if the publisher goes.
+        // What a shared store has in hand it writes at any time later, so that nothing that is
+        // done after it could give it up.
+        let storing = tokio::spawn(underway.store(events));
+        let stored = storing
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(stored?)
     }
 }
 
@@ -185,25 +194,30 @@ impl Shared {
 
 /// Events whose commit is under way. If the publisher hangs up meanwhile (or the commit fails),
 /// nobody knows here whether it happened: then what was to be held is given to the disk, behind
-/// the commit in the store's queue, so that nothing is left held by nobody.
-pub(crate) struct Underway<'a> {
-    shared: &'a Arc<Shared>,
+/// the commit in the queue of a store that is not shared, so that nothing is left held by nobody.
+pub(crate) struct Underway {
+    shared: Arc<Shared>,
     /// The lease before the commit: only if it is still the one after it, what was to be held is.
     lease: Lease,
     pub planned: Vec<(Event, Vec<Planned>)>,
 }
 
-impl<'a> Underway<'a> {
-    pub fn new(shared: &'a Arc<Shared>, events: usize) -> Self {
+impl Underway {
+    pub fn new(shared: &Arc<Shared>, events: usize) -> Self {
         Self {
-            shared,
+            shared: Arc::clone(shared),
             lease: shared.store.lease(),
             planned: Vec::with_capacity(events),
         }
     }
 
-    /// Hands what was stored to the lanes.
-    pub fn commit(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
+    /// Stores them, and hands what was stored to the lanes.
+    async fn store(self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, StoreError> {
+        let accepted = self.shared.store.accept(events).await?;
+        Ok(self.commit(accepted))
+    }
+
+    fn commit(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
         let lease = self.lease;
         let planned = std::mem::take(&mut self.planned);
         planned
@@ -216,7 +230,7 @@ impl<'a> Underway<'a> {
     }
 }
 
-impl Drop for Underway<'_> {
+impl Drop for Underway {
     fn drop(&mut self) {
         for (_, planned) in self.planned.drain(..) {
             for planned in planned {

@@ -8,6 +8,7 @@
 mod harness;
 
 use std::{
+    collections::HashSet,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     path::Path,
     sync::{
@@ -318,6 +319,34 @@ async fn three_nodes_lose_nothing_whatever_happens_to_them_and_to_the_database()
         repeated <= CONCURRENCY * rounds,
         "{repeated} were repeated, more than were in flight"
     );
+}
+
+/// Says what can be known of an event that has no delivery.
+async fn tell_of_missing(
+    fleet: &Fleet,
+    deliveries: &[Value],
+    received: &[Received],
+    events: usize,
+) {
+    let listed: HashSet<_> = deliveries
+        .iter()
+        .filter_map(|delivery| delivery["eventId"].as_str())
+        .collect();
+    for id in (0..events)
+        .map(id)
+        .filter(|id| !listed.contains(id.as_str()))
+    {
+        let came = received
+            .iter()
+            .filter(|request| request.header("webhook-id") == id)
+            .count();
+        let path = format!("/api/v1/events/{id}");
+        let event = fleet.api(0).send(Method::GET, &path, "").await;
+        eprintln!(
+            "{id} has no delivery; it arrived {came} times; {}",
+            event.text()
+        );
+    }
 }
 
 /// An attempt is under way when its node is stopped; another takes over and is answered; the

@@ -27,32 +27,43 @@ pub(super) async fn claim(keeper: &LeaseKeeper, claim: Claim) -> Result<Vec<Clai
             "this node's lease has run out".to_owned(),
         ));
     }
-    let claimed = transact!(keeper, |tx| claim_in(tx, &claim, lease));
-    if matches!(claimed, Err(StoreError::Unavailable(_))) {
-        // It may have been committed after all, and nobody would know what is held.
-        keeper.abandon();
+    match transact!(keeper, |tx| claim_in(tx, &claim, lease)) {
+        Ok(Some(claimed)) => Ok(claimed),
+        Ok(None) => {
+            keeper.abandon(lease);
+            Err(StoreError::Unavailable(
+                "this node's lease has ended".to_owned(),
+            ))
+        }
+        Err(error) => {
+            // It may have been committed after all, and nobody would know what is held.
+            if matches!(error, StoreError::Unavailable(_)) {
+                keeper.abandon(lease);
+            }
+            Err(error)
+        }
     }
-    claimed
 }
+
+/// Claims under a lease; `None` if that has ended.
 
 async fn claim_in(
     tx: &Transaction<'_>,
     claim: &Claim,
     lease: Lease,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Option<Vec<Claimed>>, StoreError> {
     let lock = tx
         .prepare_cached("SELECT 1 FROM fences WHERE lease = $1 AND writer = $2 FOR SHARE")
         .await?;
     if tx.query_opt(&lock, &[&lease.0, &CLAIMS]).await?.is_none() {
-        return Err(StoreError::Unavailable(
-            "this node's lease has ended".to_owned(),
-        ));
+        return Ok(None);
     }
-    if claim.ordered {
-        claim_in_order(tx, claim, lease).await
+    let claimed = if claim.ordered {
+        claim_in_order(tx, claim, lease).await?
     } else {
-        claim_due(tx, claim, lease).await
-    }
+        claim_due(tx, claim, lease).await?
+    };
+    Ok(Some(claimed))
 }
 
 async fn claim_due(

@@ -84,17 +84,12 @@ impl LeaseKeeper {
         state.lease == lease && Instant::now() < state.sure_until
     }
 
-    /// Stops trusting the present lease and takes another: for when it is not known what is held
-    /// under it.
-    pub(super) fn abandon(&self) {
-        self.distrust();
-        self.abandoned.notify_one();
-    }
-
-    /// As [`LeaseKeeper::abandon`], unless another lease was taken meanwhile.
-    pub(super) fn abandon_if(&self, lease: Lease) {
+    /// Stops trusting a lease, if it is still the present one, and takes another: for when it has
+    /// ended, or when it is not known what is held under it.
+    pub(super) fn abandon(&self, lease: Lease) {
         if self.current() == lease {
-            self.abandon();
+            self.distrust();
+            self.abandoned.notify_one();
         }
     }
 

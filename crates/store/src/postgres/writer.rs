@@ -354,7 +354,7 @@ impl Writer {
         }
         if !alive {
             // What was to be held is not: before anybody hears of it, it must be known here.
-            self.lease.abandon_if(lease);
+            self.lease.abandon(lease);
         }
         Ok(outcomes)
     }
@@ -373,7 +373,7 @@ impl Writer {
                 }
                 Err(error) if Instant::now() >= end => {
                     tracing::error!(%error, "cannot find out whether a commit was made");
-                    self.lease.abandon();
+                    self.lease.abandon(lease);
                     return false;
                 }
                 Err(_) => {
