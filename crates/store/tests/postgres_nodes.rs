@@ -486,6 +486,37 @@ async fn an_id_that_two_nodes_are_given_at_once_is_one_event() {
     two.close().await;
 }
 
+/// Nodes of two versions run side by side during an upgrade.
+#[tokio::test]
+async fn what_only_a_newer_version_knows_stops_nobody() {
+    let database = database();
+    let (one, two) = (
+        join(&database.url(), 1).await,
+        join(&database.url(), 2).await,
+    );
+    let start = one.changes(None).await.expect("read");
+    execute(
+        &database,
+        "WITH next AS (UPDATE installation SET change = change + 1 RETURNING change)
+         INSERT INTO changes (change, kind) SELECT change, 999 FROM next",
+    )
+    .await;
+    let changes = one.changes(Some(start.to)).await.expect("read");
+    assert_eq!((changes.to, changes.what), (start.to + 1, None));
+    let changes = one.changes(Some(changes.to)).await.expect("read");
+    assert_eq!(changes.what, Some(Vec::new()));
+    let role = format!(
+        "UPDATE nodes SET role = 999 WHERE lease = {}",
+        two.lease().0
+    );
+    execute(&database, &role).await;
+    let nodes = one.nodes().await.expect("read");
+    let delivers: Vec<_> = nodes.iter().map(|node| node.role.delivers()).collect();
+    assert_eq!(delivers, [true, false]);
+    one.close().await;
+    two.close().await;
+}
+
 /// A program that does not know the schema's version works with it if the schema says so.
 #[tokio::test]
 async fn an_older_program_works_with_a_newer_schema_that_allows_it() {
@@ -516,20 +547,18 @@ async fn facts_version(database: &Database) -> u32 {
 }
 
 async fn version(database: &Database, version: u32, oldest: u32) {
+    let insert =
+        format!("INSERT INTO schema_versions (version, oldest) VALUES ({version}, {oldest})");
+    execute(database, &insert).await;
+}
+
+/// Does to the database what no store does.
+async fn execute(database: &Database, sql: &str) {
     let (client, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls)
         .await
         .expect("connected");
     let driven = tokio::spawn(connection);
-    client
-        .execute(
-            "INSERT INTO schema_versions (version, oldest) VALUES ($1, $2)",
-            &[
-                &i32::try_from(version).expect("small"),
-                &i32::try_from(oldest).expect("small"),
-            ],
-        )
-        .await
-        .expect("written");
+    client.batch_execute(sql).await.expect("written");
     driven.abort();
 }
 

@@ -2,7 +2,7 @@
 
 use deadpool_postgres::GenericClient;
 
-use super::row::{corrupt, get, time};
+use super::row::{get, time};
 use crate::{Announcement, Lease, Node, NodeRole, StoreError};
 
 pub(super) const fn role_number(role: NodeRole) -> i16 {
@@ -13,12 +13,13 @@ pub(super) const fn role_number(role: NodeRole) -> i16 {
     }
 }
 
-fn role(number: i16) -> Result<NodeRole, StoreError> {
+/// A role that only a newer version knows counts as one that sends no deliveries: whoever adds one
+/// that does must do it so that nodes of this version are gone by then.
+const fn role(number: i16) -> NodeRole {
     match number {
-        0 => Ok(NodeRole::All),
-        1 => Ok(NodeRole::Api),
-        2 => Ok(NodeRole::Worker),
-        _ => Err(corrupt("a node's role")),
+        0 => NodeRole::All,
+        2 => NodeRole::Worker,
+        _ => NodeRole::Api,
     }
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn list(conn: &impl GenericClient, own: Lease) -> Result<Vec<No
                 id: get(row, 1)?,
                 name: get(row, 2)?,
                 version: get(row, 3)?,
-                role: role(get(row, 4)?)?,
+                role: role(get(row, 4)?),
                 is_self: lease == own,
                 started_at: time(row, 5)?,
                 seen_at: time(row, 6)?,

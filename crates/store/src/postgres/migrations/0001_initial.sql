@@ -32,7 +32,7 @@ CREATE TABLE nodes (
     id         UUID        NOT NULL,    -- which installation of the program; the same after a restart
     name       TEXT        NOT NULL,    -- what people call it
     version    TEXT        NOT NULL,    -- the program's version
-    role       SMALLINT    NOT NULL,    -- 0 everything, 1 only the API, 2 only sending
+    role       SMALLINT    NOT NULL,    -- 0 everything, 1 only the API, 2 only sending; one that is not known sends nothing
     started_at TIMESTAMPTZ NOT NULL,    -- when the lease was taken
     seen_at    TIMESTAMPTZ NOT NULL,    -- when it was last renewed
     expires_at TIMESTAMPTZ NOT NULL,    -- until when it runs
@@ -62,7 +62,7 @@ CREATE TABLE commits (
 -- What was changed of that which nodes keep in memory, numbered without gaps.
 CREATE TABLE changes (
     change    BIGINT      PRIMARY KEY, -- its number
-    kind      SMALLINT    NOT NULL,    -- 0 a webhook, 1 an event type, 2 access
+    kind      SMALLINT    NOT NULL,    -- 0 a webhook, 1 an event type, 2 access; one that is not known: everything
     workspace BIGINT,                  -- kinds 0 and 1: whose
     webhook   UUID,                    -- kind 0: which
     name      TEXT,                    -- kind 1: which
