@@ -311,7 +311,7 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Busy => Self::new(
                 Kind::Overloaded,
-                "More is queued than can be written. Try again.",
+                "Others are storing the same at this moment. Try again.",
             )
             .retry_after(Duration::from_secs(1)),
             StoreError::Unavailable(why) => {

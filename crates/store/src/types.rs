@@ -10,8 +10,9 @@ use domain::{
 };
 use uuid::Uuid;
 
-/// The right to write a claimed delivery's result: the number of the claim's owner, greater for
-/// each process that opened the store, so that a stale owner is told from the present one.
+/// A process's right to hold work and to write what comes of it. The number is greater for each
+/// that is taken later, also by a process that has lost the one before: so what was held under a
+/// stale one is told from what is held now.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Lease(pub i64);
 
@@ -438,8 +439,8 @@ pub enum StoreError {
     /// again: a transition is either written or not, and an answer `Ok` never comes of this.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
-    /// More is queued than the writer can take; try again.
-    #[error("the store's write queue is full")]
+    /// Others were storing the same id or key at this moment, again and again; try again.
+    #[error("others are storing the same id or key at this moment")]
     Busy,
     /// The database was written by a newer Signpost.
     #[error(

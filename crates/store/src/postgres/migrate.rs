@@ -27,15 +27,16 @@ pub(super) fn schema_version() -> u32 {
     u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
 }
 
-/// What two nodes that start at once must not do at the same time, besides what `1` stands for
-/// in [`lock`].
-pub(super) const SCHEMA: i32 = 1;
-/// Making and dropping partitions.
+// What no two nodes do at the same time: the second key of advisory locks, behind [`LOCK_KEY`].
+
+/// Bringing the schema up to date.
+const SCHEMA: i32 = 1;
+/// Making partitions.
 pub(super) const PARTITIONS: i32 = 2;
-/// Taking a lease.
-pub(super) const LEASES: i32 = 4;
 /// Retention.
 pub(super) const RETENTION: i32 = 3;
+/// Taking a lease.
+pub(super) const LEASES: i32 = 4;
 
 /// SQL of the key of an advisory lock: two schemas in one database do not block each other.
 pub(super) const LOCK_KEY: &str = "hashtext('signpost ' || current_schema())";

@@ -5,11 +5,11 @@
 //! cheap); `readers` answer look-ups from connections of their own; `checkpoint` keeps the
 //! write-ahead log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
 //! `attempts`, `deliveries`, `webhooks`, `replays`, `event_types`, `access`, `answers`,
-//! `retention`, `stats`; how values stand in columns, in `row`.
+//! `retention`, `installation`, `stats`; how values stand in columns, in `row`.
 //!
 //! The file belongs to one process as long as that lives, so what it holds never expires. A
-//! lease is the number of times that the file was opened: what an earlier process held is free
-//! the moment the file is opened again, with nothing to be rewritten.
+//! lease is the number of times that the file was opened, its *epoch*: what an earlier process
+//! held is free the moment the file is opened again, with nothing to be rewritten.
 
 mod access;
 mod answers;

@@ -2,7 +2,7 @@
 --
 -- Conventions: ids are UUIDs of version 7 as 16-byte BLOBs (they sort by the time at which they
 -- were made, so tables grow at their end); times are milliseconds since 1970 (UTC); enumerations
--- are small integers whose meaning stands beside the column and in `row.rs`. Every table that
+-- are small integers whose meaning stands beside the column and in `columns.rs`. Every table that
 -- holds a workspace's records begins its key with the workspace.
 --
 -- The tables of the hot path (events, deliveries, attempts) declare no foreign keys: their
