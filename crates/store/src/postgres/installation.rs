@@ -4,18 +4,14 @@ use domain::{Timestamp, WorkspaceId};
 
 use super::{
     connect::Link,
-    transact::{look, transact},
+    transact::{Over, look, transact},
 };
 use crate::StoreError;
 
-struct Here<'l> {
-    link: &'l Link,
-}
-
 /// Sees to it that there is a default workspace.
 pub(super) async fn prepare(link: &Link, now: Timestamp) -> Result<(), StoreError> {
-    let here = Here { link };
-    transact!(here, |tx| async {
+    let over = Over { link };
+    transact!(over, |tx| async {
         tx.execute(
             "INSERT INTO workspaces (id, name, created_ms) VALUES ($1, 'default', $2) ON CONFLICT DO NOTHING",
             &[&WorkspaceId::DEFAULT.number(), &now.ms()],
@@ -30,9 +26,9 @@ pub(super) async fn sealed_with(
     link: &Link,
     fingerprint: Option<&str>,
 ) -> Result<Option<String>, StoreError> {
-    let here = Here { link };
+    let over = Over { link };
     if let Some(fingerprint) = fingerprint {
-        transact!(here, |tx| async {
+        transact!(over, |tx| async {
             tx.execute(
                 "UPDATE installation SET key_fingerprint = $1 WHERE key_fingerprint IS NULL",
                 &[&fingerprint],
@@ -41,7 +37,7 @@ pub(super) async fn sealed_with(
             Ok::<_, StoreError>(())
         })?;
     }
-    look!(here, |conn| async {
+    look!(over, |conn| async {
         let row = conn
             .query_one("SELECT key_fingerprint FROM installation", &[])
             .await?;

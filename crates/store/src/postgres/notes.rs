@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::{
     connect::Link,
     row::{get, limit, stored, text},
-    transact::look,
+    transact::{Over, look},
 };
 use crate::{Lease, StoreError};
 
@@ -56,10 +56,6 @@ struct Written {
     number: i64,
 }
 
-struct Here<'l> {
-    link: &'l Link,
-}
-
 impl Notes {
     /// See [`crate::Store::leave_notes`].
     pub(super) async fn leave(
@@ -85,9 +81,9 @@ impl Notes {
         // Whatever becomes of them: a number is not used twice.
         written.number += limit(newest.len());
         let trimmed = written.number - limit(KEPT_MAX);
-        let here = Here { link };
+        let over = Over { link };
         // Tried again after a broken connection, it writes what is not there yet.
-        look!(here, |conn| async {
+        look!(over, |conn| async {
             let insert = conn
                 .prepare_cached(
                     "WITH old AS (
@@ -110,13 +106,13 @@ impl Notes {
     pub(super) async fn read(&self, link: &Link, lease: Lease) -> Result<Vec<String>, StoreError> {
         let own = self.own(lease);
         let mut read = self.read.lock().await;
-        let here = Here { link };
+        let over = Over { link };
         let Some(seen) = &mut *read else {
-            *read = Some(look!(here, |conn| last(conn))?);
+            *read = Some(look!(over, |conn| last(conn))?);
             return Ok(Vec::new());
         };
         let (leases, numbers): (Vec<i64>, Vec<i64>) = seen.iter().unzip();
-        let found = look!(here, |conn| news(conn, &leases, &numbers, &own))?;
+        let found = look!(over, |conn| news(conn, &leases, &numbers, &own))?;
         for (lease, number, _) in &found {
             seen.insert(*lease, *number);
         }

@@ -18,6 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// A link by itself, for [`look!`] and [`transact!`] where there is no store yet, or no need of it.
+pub(super) struct Over<'l> {
+    pub(super) link: &'l Link,
+}
+
 /// One call's tries.
 pub(super) struct Trial<'l> {
     pub(super) link: &'l Link,
