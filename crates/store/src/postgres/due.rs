@@ -46,7 +46,6 @@ pub(super) async fn claim(keeper: &LeaseKeeper, claim: Claim) -> Result<Vec<Clai
 }
 
 /// Claims under a lease; `None` if that has ended.
-
 async fn claim_in(
     tx: &Transaction<'_>,
     claim: &Claim,
