@@ -1,6 +1,9 @@
 //! Takes events in: on disk with their deliveries before the publisher hears of it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use domain::{
@@ -12,6 +15,7 @@ use store::{Accepted, Lease, NewEvent, StoreError};
 
 use crate::{
     Pipeline, Shared,
+    dispatch::Busy,
     fan_out::{Loaded, Planned},
     lane::{Lane, Ready},
 };
@@ -111,17 +115,7 @@ impl Pipeline {
             underway.planned.push((new_event.event.clone(), planned));
             events.push(new_event);
         }
-        if !shared.among_nodes {
-            return Ok(underway.store(events).await?);
-        }
-        // In a task of its own: there what may be held must be known, even if the publisher goes.
-        // What a shared store has in hand it writes at any time later, so that nothing that is
-        // done after it could give it up.
-        let storing = tokio::spawn(underway.store(events));
-        let stored = storing
-            .await
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(stored?)
+        Ok(underway.accept(events).await?)
     }
 }
 
@@ -192,32 +186,40 @@ impl Shared {
     }
 }
 
-/// Events whose commit is under way. If the publisher hangs up meanwhile (or the commit fails),
-/// nobody knows here whether it happened: then what was to be held is given to the disk, behind
-/// the commit in the queue of a store that is not shared, so that nothing is left held by nobody.
-pub(crate) struct Underway {
+/// Events whose commit is under way. If the publisher hangs up meanwhile, the commit is waited for
+/// in their place: only once it has ended is it known what is held and has to get into its lane.
+struct Underway {
     shared: Arc<Shared>,
     /// The lease before the commit: only if it is still the one after it, what was to be held is.
     lease: Lease,
-    pub planned: Vec<(Event, Vec<Planned>)>,
+    planned: Vec<(Event, Vec<Planned>)>,
+    /// `None` before it has begun and once it has ended.
+    commit: Option<Commit>,
 }
 
+type Commit = Pin<Box<dyn Future<Output = Result<Vec<Accepted>, StoreError>> + Send>>;
+
 impl Underway {
-    pub fn new(shared: &Arc<Shared>, events: usize) -> Self {
+    fn new(shared: &Arc<Shared>, events: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
             lease: shared.store.lease(),
             planned: Vec::with_capacity(events),
+            commit: None,
         }
     }
 
-    /// Stores them, and hands what was stored to the lanes.
-    async fn store(self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, StoreError> {
-        let accepted = self.shared.store.accept(events).await?;
-        Ok(self.commit(accepted))
+    /// Has the events stored, and hands what was to the lanes.
+    async fn accept(mut self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, StoreError> {
+        let store = Arc::clone(&self.shared.store);
+        let commit = Box::pin(async move { store.accept(events).await });
+        let accepted = self.commit.insert(commit).await;
+        self.commit = None;
+        Ok(self.committed(accepted?))
     }
 
-    fn commit(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
+    /// Hands what was stored to the lanes.
+    fn committed(mut self, accepted: Vec<Accepted>) -> Vec<Receipt> {
         let lease = self.lease;
         let planned = std::mem::take(&mut self.planned);
         planned
@@ -228,10 +230,36 @@ impl Underway {
             })
             .collect()
     }
+
+    /// Waits for the commit in the place of a publisher who has hung up.
+    fn go_on(&mut self, commit: Commit) {
+        let shared = Arc::clone(&self.shared);
+        let rest = Self {
+            shared: Arc::clone(&shared),
+            lease: self.lease,
+            planned: std::mem::take(&mut self.planned),
+            commit: None,
+        };
+        let busy = Busy::new(&shared);
+        tokio::spawn(async move {
+            match commit.await {
+                Ok(accepted) => drop(rest.committed(accepted)),
+                Err(error) => {
+                    tracing::debug!(%error, "failed to store what a publisher no longer waits for");
+                }
+            }
+            drop(busy);
+        });
+    }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        if let Some(commit) = self.commit.take() {
+            self.go_on(commit);
+            return;
+        }
+        // It failed: what was to be held may have been stored all the same, under either lease.
         for (_, planned) in self.planned.drain(..) {
             for planned in planned {
                 let lane = &planned.endpoint.lane;

@@ -199,10 +199,10 @@ impl Shared {
     }
 
     fn spawn_load(self: &Arc<Self>, lane: &Arc<Lane>) {
-        self.loading.fetch_add(1, Ordering::AcqRel);
         let loading = DiskWork {
             shared: Arc::clone(self),
             lane: Arc::clone(lane),
+            _busy: Busy::new(self),
             load: true,
         };
         tokio::spawn(async move {
@@ -312,10 +312,10 @@ impl Shared {
         unknown: bool,
     ) {
         lane.leave_on_disk();
-        self.loading.fetch_add(1, Ordering::AcqRel);
         let loading = DiskWork {
             shared: Arc::clone(self),
             lane: Arc::clone(lane),
+            _busy: Busy::new(self),
             load: false,
         };
         tokio::spawn(async move {
@@ -408,12 +408,30 @@ impl Shared {
     }
 }
 
-/// Counts a piece of disk work. Where it is broken off (a panic, the runtime's end), the lane's
+/// Counts as work that the pipeline's rest waits for, until it is dropped.
+pub(crate) struct Busy(Arc<Shared>);
+
+impl Busy {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.loading.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.loading.fetch_sub(1, Ordering::AcqRel);
+        self.0.idle_bell.notify_waiters();
+    }
+}
+
+/// A piece of disk work. Where it is broken off (a panic, the runtime's end), the lane's
 /// alarm looks again; nothing is started from a drop.
 struct DiskWork {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     load: bool,
+    _busy: Busy,
 }
 
 impl DiskWork {
@@ -434,8 +452,6 @@ impl Drop for DiskWork {
                 self.shared.now() + std::time::Duration::from_secs(1),
             );
         }
-        self.shared.loading.fetch_sub(1, Ordering::AcqRel);
-        self.shared.idle_bell.notify_waiters();
     }
 }
 
