@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use domain::Timestamp;
 use store::StoreError;
 
 use crate::{Pipeline, Shared};
@@ -33,7 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn prune(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    let now = shared.now();
+    let now = agreed_now(shared).await?;
     while shared.store.bury_orphans(now, STEP).await? == STEP {
         tokio::time::sleep(PAUSE).await;
     }
@@ -43,4 +44,19 @@ async fn prune(shared: &Arc<Shared>) -> Result<(), StoreError> {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// The time now: on a shared store no later than its own clock says, so that a node whose clock is
+/// ahead does not remove what the others still need.
+async fn agreed_now(shared: &Shared) -> Result<Timestamp, StoreError> {
+    let now = shared.now();
+    if !shared.among_nodes {
+        return Ok(now);
+    }
+    let nodes = shared.store.nodes().await?;
+    let seen_at = nodes
+        .iter()
+        .find(|node| node.is_self)
+        .map(|node| node.seen_at);
+    Ok(seen_at.map_or(now, |seen_at| seen_at.min(now)))
 }

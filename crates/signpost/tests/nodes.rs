@@ -309,6 +309,7 @@ async fn three_nodes_lose_nothing_whatever_happens_to_them_and_to_the_database()
     }
     assert_eq!(publishers.finish().await, events);
     let deliveries = webhook.settled(&fleet.api(0)).await;
+    tell_of_missing(&fleet, &deliveries, &receiver.received(), events).await;
     let repeated = Ledger::new(SECRET, &receiver.received()).check(&deliveries, &delivered(events));
     let mut stale = 0;
     for number in 0..3 {

@@ -8,7 +8,7 @@ use tokio_postgres::{Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    row::{Counts, corrupt, get, is_conflict, made_at, small},
+    row::{Counts, corrupt, get, is_conflict, lacks_partition, made_at, small},
     tally::Tally,
 };
 use crate::{Accepted, NewDelivery, NewEvent, StoreError};
@@ -442,7 +442,8 @@ impl<'e> Dedupe<'e> {
 }
 
 /// Executes a statement unless there is nothing for it. [`StoreError::Busy`] if somebody else has
-/// stored the same id or key since it was looked for: the next look finds it.
+/// stored the same id or key since it was looked for, or dropped a partition that was there: the
+/// next look finds it.
 async fn execute_some<const N: usize>(
     tx: &impl GenericClient,
     statement: &Statement,
@@ -453,7 +454,7 @@ async fn execute_some<const N: usize>(
         return Ok(());
     }
     match tx.execute(statement, &columns).await {
-        Err(error) if is_conflict(&error) => Err(StoreError::Busy),
+        Err(error) if is_conflict(&error) || lacks_partition(&error) => Err(StoreError::Busy),
         executed => Ok(executed.map(drop)?),
     }
 }

@@ -1,6 +1,13 @@
 //! The way to the database: its URL, TLS, a connection's settings, the pool.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
@@ -30,6 +37,8 @@ pub(super) struct Link {
     config: Config,
     tls: MakeRustlsConnect,
     pool: Pool,
+    /// Commits of which it could not be found out whether they were made.
+    unknown_commits: AtomicU64,
 }
 
 impl Link {
@@ -62,7 +71,12 @@ impl Link {
             }))
             .build()
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Self { config, tls, pool })
+        Ok(Self {
+            config,
+            tls,
+            pool,
+            unknown_commits: AtomicU64::new(0),
+        })
     }
 
     /// A connection out of the pool.
@@ -90,6 +104,16 @@ impl Link {
     }
 
     /// No connection is given out any more.
+    /// How many commits there were of which it could not be found out whether they were made.
+    pub(super) fn unknown_commits(&self) -> u64 {
+        self.unknown_commits.load(Ordering::Acquire)
+    }
+
+    /// Counts one more.
+    pub(super) fn count_unknown_commit(&self) {
+        self.unknown_commits.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(super) fn close(&self) {
         self.pool.close();
     }

@@ -12,22 +12,29 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
+    connect::Link,
     deliveries::{COLUMN_COUNT, PENDING_COLUMNS, read},
     lease::{CLAIMS, LeaseKeeper},
     row::{EVENT_COLUMNS, event as read_event, get, limit, time},
-    transact::transact,
+    transact::{Over, transact},
 };
 use crate::{Claim, Claimed, Due, Lease, StoreError};
 
 /// See [`crate::Store::claim`].
-pub(super) async fn claim(keeper: &LeaseKeeper, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
+pub(super) async fn claim(
+    link: &Link,
+    keeper: &LeaseKeeper,
+    claim: Claim,
+) -> Result<Vec<Claimed>, StoreError> {
     let lease = keeper.current();
     if !keeper.holds(lease) {
         return Err(StoreError::Unavailable(
             "this node's lease has run out".to_owned(),
         ));
     }
-    match transact!(keeper, |tx| claim_in(tx, &claim, lease)) {
+    let over = Over { link };
+    let unknown = link.unknown_commits();
+    match transact!(over, |tx| claim_in(tx, &claim, lease)) {
         Ok(Some(claimed)) => Ok(claimed),
         Ok(None) => {
             keeper.abandon(lease);
@@ -36,8 +43,8 @@ pub(super) async fn claim(keeper: &LeaseKeeper, claim: Claim) -> Result<Vec<Clai
             ))
         }
         Err(error) => {
-            // It may have been committed after all, and nobody would know what is held.
-            if matches!(error, StoreError::Unavailable(_)) {
+            if link.unknown_commits() != unknown {
+                // It may have been committed, and nobody would know what is held.
                 keeper.abandon(lease);
             }
             Err(error)
@@ -186,6 +193,9 @@ pub(super) async fn flag_ordered(
     workspace: WorkspaceId,
     webhook: WebhookId,
 ) -> Result<u64, StoreError> {
+    // Much may wait.
+    tx.batch_execute("SET LOCAL statement_timeout = '10min'")
+        .await?;
     let flag = tx
         .prepare_cached(
             "UPDATE pending_deliveries p SET ordered = TRUE, position = placed.position

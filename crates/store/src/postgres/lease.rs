@@ -11,6 +11,7 @@ use deadpool_postgres::GenericClient;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_postgres::Client;
@@ -31,7 +32,8 @@ pub(super) const CLAIMS: i16 = 0;
 
 /// Takes and keeps the lease.
 pub(super) struct LeaseKeeper {
-    pub(super) link: Arc<Link>,
+    /// Its own: the lease must not wait for look-ups.
+    link: Arc<Link>,
     hints: Arc<Hints>,
     identity: Identity,
     runs: Duration,
@@ -39,6 +41,8 @@ pub(super) struct LeaseKeeper {
     about: Mutex<Announcement>,
     /// Rung when the present lease is to be given up for a new one.
     abandoned: Notify,
+    /// The end of others' leases, if it is under way.
+    ending: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -66,6 +70,7 @@ impl LeaseKeeper {
             }),
             about: Mutex::default(),
             abandoned: Notify::new(),
+            ending: Mutex::default(),
             stop: watch::channel(false).0,
         });
         keeper.take().await?;
@@ -211,7 +216,7 @@ impl LeaseKeeper {
                 "UPDATE nodes
                  SET seen_at = clock_timestamp(), expires_at = clock_timestamp() + $2 * interval '1 ms',
                      address = $3, draining = $4, in_flight = $5, watches = $6, counted_to = $7
-                 WHERE lease = $1 AND expires_at > clock_timestamp()",
+                 WHERE lease = $1 AND id = $8 AND expires_at > clock_timestamp()",
                 &[
                     &lease.0,
                     &self.runs_ms(),
@@ -220,6 +225,7 @@ impl LeaseKeeper {
                     &in_flight(&about),
                     &about.watches,
                     &about.counted_to.map(|lease| lease.0),
+                    &self.identity.id,
                 ],
             )
             .await?;
@@ -227,7 +233,8 @@ impl LeaseKeeper {
         if renewed == 0 || state.lease != lease || Instant::now() >= state.sure_until {
             return Ok(false);
         }
-        state.sure_until = asked + self.trusted();
+        // Two renewals may overlap.
+        state.sure_until = state.sure_until.max(asked + self.trusted());
         Ok(true)
     }
 
@@ -257,12 +264,8 @@ async fn keep(keeper: Arc<LeaseKeeper>) {
             () = tokio::time::sleep(every) => {}
             () = keeper.abandoned.notified() => abandoned = true,
         }
-        // A connection that hangs must not keep the node from trying another.
-        let kept = tokio::time::timeout(every, step(&keeper, &mut client, abandoned)).await;
-        let error = match kept {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::Unavailable("no answer in time".to_owned()),
+        let Err(error) = step(&keeper, &mut client, abandoned, every).await else {
+            continue;
         };
         if abandoned {
             keeper.abandoned.notify_one();
@@ -278,15 +281,25 @@ async fn keep(keeper: Arc<LeaseKeeper>) {
 }
 
 async fn step(
-    keeper: &LeaseKeeper,
+    keeper: &Arc<LeaseKeeper>,
     client: &mut Option<Client>,
     abandoned: bool,
+    deadline: Duration,
 ) -> Result<(), StoreError> {
-    let connected = match client.take().filter(|client| !client.is_closed()) {
-        Some(connected) => connected,
-        None => connect(&keeper.link).await?,
+    let renewing = async {
+        let connected = match client.take().filter(|client| !client.is_closed()) {
+            Some(connected) => connected,
+            None => connect(&keeper.link).await?,
+        };
+        let renewed = !abandoned && keeper.renew(&connected).await?;
+        Ok::<_, StoreError>((connected, renewed))
     };
-    if abandoned || !keeper.renew(&connected).await? {
+    // A connection that hangs must not keep the node from trying another.
+    let (connected, renewed) = tokio::time::timeout(deadline, renewing)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))?;
+    *client = Some(connected);
+    if !renewed {
         keeper.distrust();
         let lost = keeper.current();
         keeper.take().await?;
@@ -296,8 +309,16 @@ async fn step(
             "this node's lease was lost; what it held is taken up from the database again"
         );
     }
-    end_expired(keeper, &connected).await?;
-    *client = Some(connected);
+    // Beside the renewals: they must not wait for it.
+    let mut ending = keeper.ending.lock();
+    if ending.as_ref().is_none_or(JoinHandle::is_finished) {
+        let keeper = Arc::clone(keeper);
+        *ending = Some(tokio::spawn(async move {
+            if let Err(error) = end_expired(&keeper).await {
+                tracing::warn!(%error, "failed to free what a stopped node holds; trying again");
+            }
+        }));
+    }
     Ok(())
 }
 
@@ -314,8 +335,22 @@ pub(super) async fn connect(link: &Link) -> Result<Client, StoreError> {
     Ok(client)
 }
 
-/// Ends what has run out, if anything has.
-async fn end_expired(keeper: &LeaseKeeper, client: &Client) -> Result<(), StoreError> {
+/// Ends what has run out, if anything has, and frees what names a lease that is no more.
+async fn end_expired(keeper: &LeaseKeeper) -> Result<(), StoreError> {
+    let client = keeper.link.connection().await?;
+    let astray = client
+        .execute(
+            "UPDATE pending_deliveries p SET held_by = 0
+             WHERE p.held_by <> 0 AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.lease = p.held_by)",
+            &[],
+        )
+        .await?;
+    if astray > 0 {
+        tracing::warn!(
+            deliveries = astray,
+            "deliveries named a lease that has ended; they are free"
+        );
+    }
     let expired = client
         .query(
             "SELECT lease, name FROM nodes WHERE expires_at <= clock_timestamp() AND lease <> $1",
@@ -361,11 +396,9 @@ async fn end(tx: &impl GenericClient, leases: &[i64]) -> Result<u64, StoreError>
     }
     tx.execute("DELETE FROM fences WHERE lease = ANY($1)", &[&leases])
         .await?;
-    // Walks through the whole queue: a node's end is rare, and an index by holder would cost
-    // each delivery.
     let freed = tx
         .execute(
-            "UPDATE pending_deliveries SET held_by = 0 WHERE held_by = ANY($1)",
+            "UPDATE pending_deliveries SET held_by = 0 WHERE held_by = ANY($1) AND held_by <> 0",
             &[&leases],
         )
         .await?;

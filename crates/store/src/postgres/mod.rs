@@ -99,6 +99,7 @@ pub struct PostgresStore {
     writers: writer::Writers,
     hints: Arc<hints::Hints>,
     notes: notes::Notes,
+    depth: tokio::sync::Mutex<Option<stats::KnownDepth>>,
     retention: retention::Retention,
 }
 
@@ -130,7 +131,8 @@ impl PostgresStore {
             options.partition_span,
         ));
         let hints = hints::Hints::start(Arc::clone(&link));
-        let lease = LeaseKeeper::start(Arc::clone(&link), Arc::clone(&hints), &options).await?;
+        let lease =
+            LeaseKeeper::start(Arc::new(Link::new(url, 2)?), Arc::clone(&hints), &options).await?;
         let writers = writer::Writers::start(&link, &lease, &partitions, &options.observer);
         Ok(Self {
             link,
@@ -139,6 +141,7 @@ impl PostgresStore {
             writers,
             hints,
             notes: notes::Notes::default(),
+            depth: tokio::sync::Mutex::default(),
             retention: retention::Retention::default(),
         })
     }

@@ -124,6 +124,11 @@ impl Partitions {
         });
     }
 
+    /// Forgets everything: what was known may no longer be so.
+    pub(super) fn forget_all(&self) {
+        self.known.write().clear();
+    }
+
     /// Forgets a span that is about to be dropped.
     pub(super) fn forget(&self, span: Span) {
         self.known.write().retain(|known| *known != span);

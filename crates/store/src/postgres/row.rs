@@ -76,6 +76,11 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
 }
 
+/// Whether a row fits no partition.
+pub(super) fn lacks_partition(error: &Error) -> bool {
+    error.code() == Some(&SqlState::CHECK_VIOLATION)
+}
+
 /// Reads a column; what does not fit is a bug or somebody else's hand in the database.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, StoreError> {
     row.try_get(column)

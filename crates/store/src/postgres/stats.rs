@@ -1,7 +1,11 @@
 //! Numbers: a webhook's, the queue's, the database's own.
 
+use std::time::Duration;
+
 use deadpool_postgres::Client;
 use domain::{Timestamp, WebhookId, WorkspaceId};
+
+use tokio::time::Instant;
 
 use super::{
     migrate::schema_version,
@@ -74,6 +78,34 @@ async fn durations(
         )
         .await?;
     rows.iter().map(|row| unsigned(row, 0)).collect()
+}
+
+/// A count that took less than this is made anew each time.
+const QUICK: Duration = Duration::from_millis(50);
+/// A slow count is believed for so many times as long as it took.
+const BELIEVED: u32 = 20;
+
+/// A depth of the queue, as it was counted.
+pub(super) struct KnownDepth {
+    pub(super) depth: QueueDepth,
+    counted_at: Instant,
+    took: Duration,
+}
+
+impl KnownDepth {
+    /// Counted just now, from `began` on.
+    pub(super) fn new(depth: QueueDepth, began: Instant) -> Self {
+        Self {
+            depth,
+            counted_at: Instant::now(),
+            took: began.elapsed(),
+        }
+    }
+
+    /// Whether it is believed still: whoever asks often must not keep the database busy.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.took >= QUICK && self.counted_at.elapsed() < self.took * BELIEVED
+    }
 }
 
 /// See [`crate::Store::queue_depth`]. Reads the whole queue, which is short as long as receivers

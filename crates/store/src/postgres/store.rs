@@ -10,7 +10,7 @@ use domain::{
     replay::Replay,
     webhook::{DisabledReason, Webhook},
 };
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
 
 use super::{
     PostgresStore, access, answers, attempts, changes, deliveries, due, event_types, events,
@@ -117,7 +117,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
-        due::claim(&self.lease, claim).await
+        due::claim(&self.link, &self.lease, claim).await
     }
 
     async fn release(
@@ -461,8 +461,16 @@ impl Store for PostgresStore {
     }
 
     async fn queue_depth(&self) -> Result<QueueDepth, StoreError> {
+        // One count at a time; who waits for it is told the same.
+        let mut depth = self.depth.lock().await;
+        if let Some(known) = depth.as_ref().filter(|known| known.is_fresh()) {
+            return Ok(known.depth);
+        }
+        let began = Instant::now();
         let lease = self.lease.current();
-        look!(self, |conn| stats::queue_depth(conn, lease))
+        let counted = look!(self, |conn| stats::queue_depth(conn, lease))?;
+        *depth = Some(stats::KnownDepth::new(counted, began));
+        Ok(counted)
     }
 
     async fn facts(&self) -> Result<StoreFacts, StoreError> {

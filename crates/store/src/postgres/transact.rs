@@ -86,7 +86,10 @@ impl<'l> Trial<'l> {
             Ok((value, Err(error))) => match self.was_committed(&error).await {
                 Ok(true) => Ok(value),
                 Ok(false) => Err(error),
-                Err(error) => return ControlFlow::Break(Err(error)),
+                Err(error) => {
+                    self.link.count_unknown_commit();
+                    return ControlFlow::Break(Err(error));
+                }
             },
             Err(error) => Err(error),
         };

@@ -20,6 +20,7 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
+use tokio_postgres::Statement;
 
 use super::{
     accept::{self, Rows},
@@ -163,6 +164,26 @@ impl Writers {
     }
 }
 
+/// The statements of this file, prepared.
+struct Statements {
+    lock_fence: Statement,
+    count: Statement,
+}
+
+impl Statements {
+    /// Out of a connection's cache.
+    async fn cached(client: &Client) -> Result<Self, StoreError> {
+        Ok(Self {
+            lock_fence: client
+                .prepare_cached(
+                    "SELECT 1 FROM fences WHERE lease = $1 AND writer = $2 FOR NO KEY UPDATE",
+                )
+                .await?,
+            count: client.prepare_cached(Sums::SQL).await?,
+        })
+    }
+}
+
 type Inbox = Arc<Mutex<mpsc::Receiver<Job>>>;
 
 struct Writer {
@@ -271,8 +292,10 @@ impl Writer {
                     tokio::time::sleep(PAUSE).await;
                 }
                 // Another node has stored the same id or key a moment ago: the next look finds it.
+                // Or the partitions are not what they were.
                 StoreError::Busy if conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
+                    self.partitions.forget_all();
                     self.roll_back().await;
                 }
                 error => {
@@ -316,8 +339,11 @@ impl Writer {
         }
         let number = self.number;
         let client = self.connected().await?;
+        // All are prepared before the batch begins: its statements reach the server in the order
+        // in which they stand below, the lock first.
         let accepting = accept::Statements::cached(client).await?;
         let finishing = attempts::Statements::cached(client).await?;
+        let own = Statements::cached(client).await?;
         let (answers, rows) = accept::plan(client, &accepting, &events).await?;
         let begin = async {
             client.batch_execute("BEGIN").await?;
@@ -325,7 +351,7 @@ impl Writer {
         };
         let ((), alive, (), held) = try_join4(
             begin,
-            fence(client, lease, number),
+            fence(client, &own.lock_fence, lease, number),
             rows.insert(client, &accepting, lease.0, number),
             ends.write(client, &finishing),
         )
@@ -344,7 +370,7 @@ impl Writer {
         for finish in &recorded {
             attempts::count(&mut tally, finish);
         }
-        if let Err(error) = commit(client, &mut tally, number).await {
+        if let Err(error) = commit(client, &own.count, &mut tally, counter(lease, number)).await {
             return Err(match error {
                 StoreError::Unavailable(_) if client.is_closed() => {
                     Fault::Unknown(error, witness(&rows, &recorded), outcomes)
@@ -460,30 +486,42 @@ fn span(events: &[&NewEvent]) -> Option<(i64, i64)> {
 }
 
 /// Locks the lease's row for this writer; `false` if the lease has ended.
-async fn fence(client: &Client, lease: Lease, writer: i16) -> Result<bool, StoreError> {
-    let lock = client
-        .prepare_cached("SELECT 1 FROM fences WHERE lease = $1 AND writer = $2 FOR NO KEY UPDATE")
-        .await?;
+async fn fence(
+    client: &Client,
+    lock: &Statement,
+    lease: Lease,
+    writer: i16,
+) -> Result<bool, StoreError> {
     Ok(client
-        .query_opt(&lock, &[&lease.0, &writer])
+        .query_opt(lock, &[&lease.0, &writer])
         .await?
         .is_some())
 }
 
+/// Which rows of counts are this writer's alone: those of other nodes are other ones, so that no
+/// commit waits for another. (After some ten thousand leases they come again, which does no harm.)
+fn counter(lease: Lease, writer: i16) -> i16 {
+    let of_lease = (lease.0 % 10_000) * i64::from(WRITERS) + i64::from(writer);
+    i16::try_from(of_lease).unwrap_or(writer)
+}
+
 /// Writes the counts and commits.
-async fn commit(client: &Client, tally: &mut Tally, writer: i16) -> Result<(), StoreError> {
+async fn commit(
+    client: &Client,
+    counting: &Statement,
+    tally: &mut Tally,
+    writer: i16,
+) -> Result<(), StoreError> {
     let sums = tally.sums();
     if sums.workspaces.is_empty() {
         client.batch_execute("COMMIT").await?;
         return Ok(());
     }
-    let add = client.prepare_cached(Sums::SQL).await?;
-    let counted = async { sums.write(client, &add, writer).await };
     let committed = async {
         client.batch_execute("COMMIT").await?;
         Ok::<_, StoreError>(())
     };
-    futures_util::future::try_join(counted, committed).await?;
+    futures_util::future::try_join(sums.write(client, counting, writer), committed).await?;
     Ok(())
 }
 

@@ -153,6 +153,8 @@ CREATE INDEX pending_ordered ON pending_deliveries (workspace, webhook, position
 CREATE INDEX pending_ordered_held ON pending_deliveries (workspace, webhook, held_by) WHERE ordered AND held_by <> 0;
 -- A webhook's pending deliveries, for lists.
 CREATE INDEX pending_by_webhook ON pending_deliveries (workspace, webhook, id);
+-- What each node holds, so that a node's end costs what it held, however much waits.
+CREATE INDEX pending_held ON pending_deliveries (held_by) WHERE held_by <> 0;
 -- Whether an event, or a span of events, is still needed.
 CREATE INDEX pending_by_event ON pending_deliveries (event);
 
