@@ -106,8 +106,10 @@ impl Fleet {
         Api::new(self.node(number).address())
     }
 
-    /// Waits until every node that runs knows of `count` nodes and shares the work with them.
+    /// Waits until every node that runs knows of `count` nodes and shares the work with them, and
+    /// for the second within which what was changed on one reaches the others.
     async fn has_settled(&self, count: usize) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
         for number in 0..self.nodes.len() {
             if self.nodes[number].is_some() {
                 self.api(number)

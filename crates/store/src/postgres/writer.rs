@@ -271,7 +271,8 @@ impl Writer {
                 }
                 Err(Fault::Unwritten(error)) => error,
                 Err(Fault::Unknown(error, witness, outcomes)) => {
-                    self.client = None;
+                    // Not back into the pool: its transaction may still be open.
+                    drop(self.client.take().map(Client::take));
                     if self.was_committed(lease, &witness).await {
                         return Ok(outcomes);
                     }
@@ -372,7 +373,8 @@ impl Writer {
         }
         if let Err(error) = commit(client, &own.count, &mut tally, counter(lease, number)).await {
             return Err(match error {
-                StoreError::Unavailable(_) if client.is_closed() => {
+                // Also where the database says that it is going down: it may have committed.
+                StoreError::Unavailable(_) => {
                     Fault::Unknown(error, witness(&rows, &recorded), outcomes)
                 }
                 error => Fault::Unwritten(error),
