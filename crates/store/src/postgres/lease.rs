@@ -323,7 +323,7 @@ async fn step(
 }
 
 /// A connection of its own, driven in the background.
-pub(super) async fn connect(link: &Link) -> Result<Client, StoreError> {
+async fn connect(link: &Link) -> Result<Client, StoreError> {
     let OwnConnection { client, connection } = link.own_connection().await?;
     tokio::spawn(async move {
         // Whoever uses the client hears of its end.
@@ -357,6 +357,8 @@ async fn end_expired(keeper: &LeaseKeeper) -> Result<(), StoreError> {
             &[&keeper.current().0],
         )
         .await?;
+    // One connection at a time: the pool is small, and a new lease must not wait for this.
+    drop(client);
     for row in expired {
         let (lease, name): (i64, String) = (row.get(0), row.get(1));
         let freed = transact!(keeper, |tx| end_if_expired(tx, lease))?;
