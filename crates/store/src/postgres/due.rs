@@ -193,9 +193,6 @@ pub(super) async fn flag_ordered(
     workspace: WorkspaceId,
     webhook: WebhookId,
 ) -> Result<u64, StoreError> {
-    // Much may wait.
-    tx.batch_execute("SET LOCAL statement_timeout = '10min'")
-        .await?;
     let flag = tx
         .prepare_cached(
             "UPDATE pending_deliveries p SET ordered = TRUE, position = placed.position

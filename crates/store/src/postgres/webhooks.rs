@@ -104,6 +104,9 @@ pub(super) async fn update(
     }
     if webhook.config.ordered {
         // It may have become so just now, with deliveries waiting.
+        // Much may wait then. (A claim, which does the same, finds only what came meanwhile.)
+        tx.batch_execute("SET LOCAL statement_timeout = '10min'")
+            .await?;
         flag_ordered(tx, webhook.workspace, webhook.id).await?;
     }
     changes::record(tx, &Change::Webhook(webhook.workspace, webhook.id)).await?;
