@@ -107,6 +107,45 @@ impl Pipeline {
         for (index, publish) in batch.iter().enumerate() {
             shared.check(workspace, index, publish)?;
         }
+        let Plan { underway, events } = self.plan(workspace, batch);
+        Ok(underway.accept(events).await?)
+    }
+}
+
+/// Events of this program's own that go into somebody else's transaction: planned, with places in
+/// memory reserved, but not stored yet. One of [`Plan::stored`] and [`Plan::left_out`] has to
+/// follow; if neither does, their deliveries are looked for on disk, since they may be there.
+pub struct Plan {
+    underway: Underway,
+    events: Vec<NewEvent>,
+}
+
+impl Plan {
+    /// The records to be stored, once: a second call answers none.
+    pub fn take_events(&mut self) -> Vec<NewEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// They were stored: their deliveries may start.
+    pub fn stored(self, accepted: Vec<Accepted>) -> Vec<Receipt> {
+        self.underway.committed(accepted)
+    }
+
+    /// They were certainly not stored.
+    pub fn left_out(mut self) {
+        for (_, planned) in self.underway.planned.drain(..) {
+            for planned in planned.iter().filter(|planned| planned.delivery.held) {
+                planned.endpoint.lane.unreserve();
+                self.underway.shared.ready.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// Plans events that another transition stores, in order.
+    pub fn plan(&self, workspace: WorkspaceId, batch: Vec<Publish>) -> Plan {
+        let shared = &self.shared;
         let now = shared.now();
         let mut underway = Underway::new(shared, batch.len());
         let mut events = Vec::with_capacity(batch.len());
@@ -115,7 +154,17 @@ impl Pipeline {
             underway.planned.push((new_event.event.clone(), planned));
             events.push(new_event);
         }
-        Ok(underway.accept(events).await?)
+        Plan { underway, events }
+    }
+
+    /// Whether some webhook or listener of the workspace wants events of this type now.
+    pub fn is_wanted(&self, workspace: WorkspaceId, event_type: &EventType) -> bool {
+        let shared = &self.shared;
+        shared.listeners.any()
+            || !shared
+                .subscriptions
+                .matching(workspace, event_type)
+                .is_empty()
     }
 }
 

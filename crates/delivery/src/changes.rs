@@ -31,6 +31,8 @@ pub(crate) struct TakenUp {
     pub bell: Notify,
     /// Counts changes of access.
     access: watch::Sender<u64>,
+    /// Counts changes of workflows, triggers and sources.
+    workflows: watch::Sender<u64>,
 }
 
 impl Default for TakenUp {
@@ -40,6 +42,7 @@ impl Default for TakenUp {
             turn: tokio::sync::Mutex::default(),
             bell: Notify::new(),
             access: watch::channel(0).0,
+            workflows: watch::channel(0).0,
         }
     }
 }
@@ -50,6 +53,11 @@ impl Pipeline {
     /// Never changes with a store that is not shared.
     pub fn on_access_change(&self) -> watch::Receiver<u64> {
         self.shared.changes.access.subscribe()
+    }
+
+    /// The same for workflows, triggers and sources.
+    pub fn on_workflow_change(&self) -> watch::Receiver<u64> {
+        self.shared.changes.workflows.subscribe()
     }
 }
 
@@ -94,7 +102,7 @@ pub(crate) async fn step(shared: &Arc<Shared>) -> Result<(), StoreError> {
 
 async fn take_up(shared: &Arc<Shared>, what: Vec<Change>) -> Result<(), StoreError> {
     let (mut webhooks, mut types) = (BTreeSet::new(), BTreeMap::new());
-    let mut access = false;
+    let (mut access, mut workflows) = (false, false);
     for change in what {
         match change {
             Change::Webhook(workspace, webhook) => {
@@ -105,10 +113,14 @@ async fn take_up(shared: &Arc<Shared>, what: Vec<Change>) -> Result<(), StoreErr
                 names.insert(name);
             }
             Change::Access => access = true,
+            Change::Workflows | Change::Sources => workflows = true,
         }
     }
     if access {
         shared.access_changed();
+    }
+    if workflows {
+        shared.workflows_changed();
     }
     for (workspace, webhook) in webhooks {
         shared.read_again(workspace, webhook).await?;
@@ -122,6 +134,7 @@ async fn take_up(shared: &Arc<Shared>, what: Vec<Change>) -> Result<(), StoreErr
 /// Reads everything again: more was changed than is remembered one by one.
 async fn read_all(shared: &Arc<Shared>) -> Result<(), StoreError> {
     shared.access_changed();
+    shared.workflows_changed();
     let records = shared.store.all_event_types().await?;
     let mut names: BTreeMap<WorkspaceId, BTreeSet<String>> = BTreeMap::new();
     for record in &records {
@@ -179,5 +192,9 @@ async fn read_types(
 impl Shared {
     fn access_changed(&self) {
         self.changes.access.send_modify(|count| *count += 1);
+    }
+
+    fn workflows_changed(&self) {
+        self.changes.workflows.send_modify(|count| *count += 1);
     }
 }

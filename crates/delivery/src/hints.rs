@@ -89,6 +89,8 @@ fn take(shared: &Arc<Shared>, hint: Hint) {
     match hint {
         Hint::Changes => shared.changes.bell.notify_one(),
         Hint::Nodes => shared.nodes.bell.notify_one(),
+        // Whoever runs executions listens by itself.
+        Hint::Executions => {}
         Hint::Due {
             workspace,
             webhook,

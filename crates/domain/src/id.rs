@@ -111,6 +111,27 @@ id!(
     ApiKeyId, "key", "API key"
 );
 
+id!(
+    /// A workflow: a definition with its versions, under a name.
+    WorkflowId, "wfl", "workflow"
+);
+id!(
+    /// An execution: one run of one version of a workflow.
+    ExecutionId, "exe", "execution"
+);
+id!(
+    /// A source: where signed webhooks come in, and how they are verified.
+    SourceId, "src", "source"
+);
+id!(
+    /// A trigger: what starts a workflow.
+    TriggerId, "trg", "trigger"
+);
+id!(
+    /// A receipt: one inbound request as it was kept.
+    ReceiptId, "rcp", "receipt"
+);
+
 /// An event's id as receivers see it, the same on every attempt and for every webhook: the one
 /// that the publisher gave, else the printed [`EventKey`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]

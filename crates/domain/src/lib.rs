@@ -15,10 +15,13 @@ pub mod breaker;
 pub mod catalogue;
 pub mod delivery;
 pub mod event;
+pub mod execution;
 pub mod filter;
 pub mod format;
 pub mod header;
 pub mod id;
+pub mod intake;
+pub mod jq;
 pub mod json;
 pub mod nearest;
 pub mod pattern;
@@ -29,6 +32,10 @@ pub mod share;
 pub mod signature;
 pub mod time;
 pub mod webhook;
+pub mod workflow;
 
-pub use id::{ApiKeyId, DeliveryId, EventId, EventKey, ReplayId, UserId, WebhookId, WorkspaceId};
+pub use id::{
+    ApiKeyId, DeliveryId, EventId, EventKey, ExecutionId, ReceiptId, ReplayId, SourceId, TriggerId,
+    UserId, WebhookId, WorkflowId, WorkspaceId,
+};
 pub use time::Timestamp;

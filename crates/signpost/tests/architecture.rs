@@ -10,15 +10,30 @@ use std::{
 };
 
 /// What each crate may depend on, of ours.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("egress", &[]),
     ("store", &["domain"]),
     ("delivery", &["domain", "egress", "store"]),
-    ("server", &["delivery", "domain", "egress", "store"]),
+    ("sandbox", &["domain"]),
+    ("models", &["domain", "egress"]),
+    ("intake", &["domain", "sandbox", "store"]),
+    (
+        "workflow",
+        &["domain", "egress", "models", "sandbox", "store"],
+    ),
+    (
+        "server",
+        &[
+            "delivery", "domain", "egress", "intake", "models", "sandbox", "store", "workflow",
+        ],
+    ),
     (
         "signpost",
-        &["delivery", "domain", "egress", "server", "store"],
+        &[
+            "delivery", "domain", "egress", "intake", "models", "sandbox", "server", "store",
+            "workflow",
+        ],
     ),
     ("testkit", &["delivery", "domain", "store"]),
 ];

@@ -9,9 +9,12 @@
 //! What stands here decides nothing: matching, schedules and verdicts come in as values.
 
 mod columns;
+mod executions;
+mod intake;
 pub mod lock;
 mod records;
 mod types;
+mod workflows;
 
 #[cfg(any(test, feature = "conformance"))]
 #[expect(clippy::unwrap_used, reason = "these are tests")]
@@ -33,7 +36,15 @@ use domain::{
 };
 use tokio::sync::broadcast;
 
+pub use executions::*;
+pub use intake::*;
 pub use types::*;
+pub use workflows::*;
+
+/// For transitions that no store makes yet.
+pub(crate) fn unbuilt() -> StoreError {
+    StoreError::Failed("not built yet".to_owned())
+}
 
 /// A store that callers share.
 pub type SharedStore = Arc<dyn Store>;
@@ -41,7 +52,7 @@ pub type SharedStore = Arc<dyn Store>;
 /// Every state transition and every look-up. Implementations commit before they answer: an `Ok`
 /// is on disk.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Workflows + Executions + Intake + Send + Sync + 'static {
     /// The lease under which this process holds what it claims and what it accepts as held. It
     /// changes when it was lost: what was held under the old one is then somebody else's.
     fn lease(&self) -> Lease;

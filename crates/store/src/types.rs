@@ -107,6 +107,10 @@ pub enum Change {
     EventType(WorkspaceId, String),
     /// A user, a role, a password or an API key was changed.
     Access,
+    /// A workflow got a version or was removed, or a trigger was made, changed or removed.
+    Workflows,
+    /// A source was made, changed or removed.
+    Sources,
 }
 
 /// What was changed, and where to go on from.
@@ -126,6 +130,8 @@ pub enum Hint {
     Changes,
     /// A node joined, left or said something else of itself.
     Nodes,
+    /// An execution is due that nobody holds, or a signal waits for one that somebody does.
+    Executions,
     /// A webhook has deliveries that are due and that nobody holds.
     Due {
         /// Whose it is.

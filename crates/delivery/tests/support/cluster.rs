@@ -703,3 +703,8 @@ impl Store for Member {
         self.cluster.store.facts().await
     }
 }
+
+// Nothing here runs workflows.
+impl store::Workflows for Member {}
+impl store::Executions for Member {}
+impl store::Intake for Member {}

@@ -18,6 +18,8 @@ use crate::{
 const WEBHOOK: i16 = 0;
 const EVENT_TYPE: i16 = 1;
 const ACCESS: i16 = 2;
+const WORKFLOWS: i16 = 3;
+const SOURCES: i16 = 4;
 
 /// How many are told one by one.
 const TOLD_MAX: usize = 1_000;
@@ -33,6 +35,8 @@ pub(super) async fn record(tx: &Transaction<'_>, change: &Change) -> Result<(), 
                 (EVENT_TYPE, Some(*workspace), None, Some(name.as_str()))
             }
             Change::Access => (ACCESS, None, None, None),
+            Change::Workflows => (WORKFLOWS, None, None, None),
+            Change::Sources => (SOURCES, None, None, None),
         };
     let insert = tx
         .prepare_cached(
@@ -107,6 +111,8 @@ fn read(row: &Row) -> Result<Option<Change>, StoreError> {
             text(row, 5)?,
         )),
         ACCESS => Some(Change::Access),
+        WORKFLOWS => Some(Change::Workflows),
+        SOURCES => Some(Change::Sources),
         _ => None,
     })
 }

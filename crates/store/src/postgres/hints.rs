@@ -156,6 +156,7 @@ fn write(hint: &Hint) -> String {
     match hint {
         Hint::Changes => "changes".to_owned(),
         Hint::Nodes => "nodes".to_owned(),
+        Hint::Executions => "executions".to_owned(),
         Hint::Due {
             workspace,
             webhook,
@@ -174,6 +175,7 @@ fn read(text: &str) -> Option<Hint> {
     match words.next()? {
         "changes" => Some(Hint::Changes),
         "nodes" => Some(Hint::Nodes),
+        "executions" => Some(Hint::Executions),
         "due" => Some(Hint::Due {
             workspace: WorkspaceId::new(words.next()?.parse().ok()?),
             webhook: WebhookId::new(words.next()?.parse().ok()?),
@@ -196,7 +198,13 @@ mod tests {
             webhook: WebhookId::new(Uuid::from_u128(9)),
             forced,
         };
-        for hint in [Hint::Changes, Hint::Nodes, due(true), due(false)] {
+        for hint in [
+            Hint::Changes,
+            Hint::Nodes,
+            Hint::Executions,
+            due(true),
+            due(false),
+        ] {
             assert_eq!(read(&write(&hint)), Some(hint));
         }
         for text in ["", "due", "due x y 1", "something new"] {

@@ -487,3 +487,7 @@ impl Store for PostgresStore {
         self.link.close();
     }
 }
+
+impl crate::Workflows for PostgresStore {}
+impl crate::Executions for PostgresStore {}
+impl crate::Intake for PostgresStore {}

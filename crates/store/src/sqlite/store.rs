@@ -520,3 +520,7 @@ impl Store for SqliteStore {
         drop(self.lock.lock().take());
     }
 }
+
+impl crate::Workflows for SqliteStore {}
+impl crate::Executions for SqliteStore {}
+impl crate::Intake for SqliteStore {}

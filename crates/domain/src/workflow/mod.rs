@@ -1,0 +1,10 @@
+//! Workflows: what a file says ([`definition`]), and what follows from what has happened so far
+//! ([`decide`]).
+//!
+//! A definition is read once, from either dialect of the file, into one form; nothing after the
+//! reader knows which dialect it was.
+
+pub mod condition;
+pub mod definition;
+pub mod scope;
+pub mod template;

@@ -1,0 +1,1 @@
+//! Webhooks in: receive → verify → dedupe → map → start.

@@ -1,0 +1,1 @@
+//! Durable executions: claim → decide → step → record.
