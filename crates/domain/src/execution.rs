@@ -169,8 +169,9 @@ pub struct StepKey {
     pub item: Option<u32>,
 }
 
-/// A step: one attempt at one run of a node that has ended or waits. What runs has none: after
-/// a crash it is decided anew.
+/// A step: one attempt at one run of a node that has ended or waits, or a mark. The steps of an
+/// execution are a log: each has the next number, none changes what it says, but that `ended_at`
+/// is set on a wait that is over. What runs has no step: after a crash it is decided anew.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Its number in the execution, 1 for the first; the order in which steps count.
@@ -214,6 +215,9 @@ pub enum StepState {
     Cancelled,
     /// Its condition did not hold.
     Skipped,
+    /// A mark, not a run: what it waited for (its turn to be tried again, units of a pool) has
+    /// come.
+    Resumed,
     /// A mark, not a run: a person had the execution go on after this node's failure.
     Retried,
 }
@@ -228,6 +232,7 @@ impl StepState {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
+            Self::Resumed => "resumed",
             Self::Retried => "retried",
         }
     }

@@ -1,10 +1,13 @@
 //! Workflows: what a file says ([`definition`]), and what follows from what has happened so far
-//! ([`decide`]).
+//! ([`run`], [`decide`]).
 //!
 //! A definition is read once, from either dialect of the file, into one form; nothing after the
 //! reader knows which dialect it was.
 
 pub mod condition;
+pub mod decide;
 pub mod definition;
+pub mod program;
+pub mod run;
 pub mod scope;
 pub mod template;
