@@ -1,1 +1,3 @@
 //! Durable executions: claim → decide → step → record.
+
+pub mod outbox;
