@@ -344,6 +344,19 @@ impl Run {
         self.end.get_or_insert(End::Failed(error));
     }
 
+    /// Which attempt at a run of a node is the present one.
+    pub fn attempt(&self, key: &StepKey) -> Option<u32> {
+        self.active.get(key).map(|active| active.attempt)
+    }
+
+    /// The step by which a person has it go on after a failure, or after it was stopped; `None` if
+    /// nothing was cut off: it would end the same way.
+    pub fn retry_mark(&self, now: Timestamp) -> Option<Step> {
+        let (key, tried) = self.cut.first()?;
+        let failed = matches!(self.end, Some(End::Failed(_)));
+        Some(self.note(key, tried + u32::from(failed), StepState::Retried, now))
+    }
+
     /// What is cut off when the run ends before its time.
     pub fn to_cancel(&self) -> Vec<(StepKey, u32)> {
         self.active
