@@ -6,5 +6,6 @@
 
 pub mod condition;
 pub mod definition;
+mod python;
 pub mod scope;
 pub mod template;
