@@ -91,7 +91,10 @@ impl Batch {
 
     /// Whether something of it has to be on disk before anything goes on.
     fn is_due(&self) -> bool {
-        !self.steps.is_empty() || !self.facts.is_empty() || !self.signals.is_empty()
+        self.starts
+            || !self.steps.is_empty()
+            || !self.facts.is_empty()
+            || !self.signals.is_empty()
     }
 }
 

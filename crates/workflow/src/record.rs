@@ -66,6 +66,7 @@ impl Shared {
         let result = if leaves {
             self.leave(live, &mut record, now)
         } else {
+            record.change = batch.starts.then(|| change(live, true));
             None
         };
         let told = self.told(live, batch, &record, result.as_ref()).await;
@@ -153,17 +154,7 @@ impl Shared {
         execution.steps = live.run.steps();
         execution.usage = live.run.usage();
         execution.due_at = due_at;
-        record.change = Some(ExecutionChange {
-            state: execution.state,
-            held: false,
-            due_at,
-            started_at: execution.started_at,
-            ended_at: execution.ended_at,
-            result: execution.result.clone(),
-            error: execution.error.clone(),
-            steps: execution.steps,
-            usage: execution.usage,
-        });
+        record.change = Some(change(live, false));
         result
     }
 
@@ -263,6 +254,22 @@ impl Shared {
         } else if leaves {
             self.due_bell.notify_one();
         }
+    }
+}
+
+/// The execution as it stands.
+fn change(live: &Live, held: bool) -> ExecutionChange {
+    let execution = &live.execution;
+    ExecutionChange {
+        state: execution.state,
+        held,
+        due_at: execution.due_at,
+        started_at: execution.started_at,
+        ended_at: execution.ended_at,
+        result: execution.result.clone(),
+        error: execution.error.clone(),
+        steps: live.run.steps(),
+        usage: live.run.usage(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod condition;
 pub mod decide;
 pub mod definition;
 pub mod program;
+mod python;
 pub mod run;
 pub mod scope;
 pub mod template;
