@@ -203,10 +203,10 @@ impl Program {
                     format!("inputs.{}", field.name),
                     format!("is required: {}", field.kind),
                 )),
+                // As in S3: a field that nobody has set yet is null.
                 None => {
-                    if let Some(value) = field.default.clone() {
-                        state.insert(field.name.clone(), value);
-                    }
+                    let value = field.default.clone().unwrap_or(Value::Null);
+                    state.insert(field.name.clone(), value);
                 }
             }
         }
