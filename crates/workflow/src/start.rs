@@ -173,7 +173,7 @@ impl Engine {
                 Ok(shared.begun(asked, started, lease))
             }
             Err(error) => {
-                shared.not_begun(asked);
+                shared.not_begun(&asked);
                 Err(error.into())
             }
         }
@@ -206,7 +206,7 @@ impl Engine {
             match shared.ask(request).await {
                 Ok(asked) => all.push(asked),
                 Err(error) => {
-                    all.into_iter().for_each(|asked| shared.not_begun(asked));
+                    shared.none_begun(all);
                     return Err(error);
                 }
             }
@@ -239,14 +239,14 @@ impl Engine {
                 executions,
             }) => {
                 plan.end(None, Started::Skipped);
-                all.into_iter().for_each(|asked| shared.not_begun(asked));
+                shared.none_begun(all);
                 Ok(Kept::Duplicate {
                     receipt,
                     executions,
                 })
             }
             Err(error) => {
-                all.into_iter().for_each(|asked| shared.not_begun(asked));
+                shared.none_begun(all);
                 Err(error.into())
             }
         }
@@ -401,9 +401,16 @@ impl Shared {
     }
 
     /// It was not stored.
-    pub fn not_begun(&self, asked: Asked) {
+    pub fn not_begun(&self, asked: &Asked) {
         if asked.held {
             self.leave_place();
+        }
+    }
+
+    /// None of them was stored.
+    pub fn none_begun(&self, all: Vec<Asked>) {
+        for asked in all {
+            self.not_begun(&asked);
         }
     }
 
