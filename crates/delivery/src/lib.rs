@@ -49,43 +49,18 @@ use std::{
     time::Duration,
 };
 
-use domain::{
-    DeliveryId, Timestamp, WebhookId, WorkspaceId, id::IdSource, seal::SealingKey, time::Clock,
-};
+use domain::{DeliveryId, Timestamp, WebhookId, WorkspaceId, seal::SealingKey};
 use egress::Egress;
 use parking_lot::Mutex;
 use store::{NodeRole, SharedStore, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
 
+pub use domain::edge::{Edge, Entropy};
 pub use lane::LaneStatus;
 pub use metrics::Metrics;
 
 use dispatch::Waiting;
 use subscriptions::Subscriptions;
-
-/// Randomness for jitter and secrets. The program's is the system's; a test's is seeded.
-pub trait Entropy: Send + Sync {
-    /// Fills `bytes` with random ones.
-    fn fill(&self, bytes: &mut [u8]);
-
-    /// A number in `0.0..1.0`.
-    fn unit(&self) -> f64 {
-        let mut bytes = [0; 4];
-        self.fill(&mut bytes);
-        f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
-    }
-}
-
-/// What the pipeline needs of the outside world.
-#[derive(Clone)]
-pub struct Edge {
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Makes ids.
-    pub ids: Arc<dyn IdSource>,
-    /// Makes randomness.
-    pub entropy: Arc<dyn Entropy>,
-}
 
 /// Bounds of the pipeline.
 #[derive(Clone, Debug)]

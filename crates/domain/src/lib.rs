@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod breaker;
 pub mod catalogue;
 pub mod delivery;
+pub mod edge;
 pub mod event;
 pub mod execution;
 pub mod filter;

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod definition;
 pub mod file;
 pub mod program;
+mod python;
 pub mod run;
 pub mod scope;
 pub mod template;

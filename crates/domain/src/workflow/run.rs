@@ -85,7 +85,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Items {
     pub(super) iteration: u32,
-    pub(super) items: Vec<Value>,
+    pub(super) all: Vec<Value>,
     pub(super) results: Vec<Option<Value>>,
     pub(super) begun: usize,
     pub(super) collect: String,
@@ -203,7 +203,7 @@ impl Run {
     pub fn item(&self, key: &StepKey) -> Option<&Value> {
         let node = self.program.number(&key.node)?;
         let at = usize::try_from(key.item?).ok()?;
-        self.maps.get(&node)?.items.get(at)
+        self.maps.get(&node)?.all.get(at)
     }
 
     /// The number of the last step.
@@ -342,6 +342,19 @@ impl Run {
     /// Ends the run with a failure that is no node's own.
     pub fn fail(&mut self, error: ExecutionError) {
         self.end.get_or_insert(End::Failed(error));
+    }
+
+    /// Which attempt at a run of a node is the present one.
+    pub fn attempt(&self, key: &StepKey) -> Option<u32> {
+        self.active.get(key).map(|active| active.attempt)
+    }
+
+    /// The step by which a person has it go on after a failure, or after it was stopped; `None` if
+    /// nothing was cut off: it would end the same way.
+    pub fn retry_mark(&self, now: Timestamp) -> Option<Step> {
+        let (key, tried) = self.cut.first()?;
+        let failed = matches!(self.end, Some(End::Failed(_)));
+        Some(self.note(key, tried + u32::from(failed), StepState::Retried, now))
     }
 
     /// What is cut off when the run ends before its time.
