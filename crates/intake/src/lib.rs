@@ -1,1 +1,3 @@
 //! Webhooks in: receive → verify → dedupe → map → start.
+
+pub mod start;
