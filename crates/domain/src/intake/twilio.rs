@@ -19,21 +19,18 @@ pub(super) fn fits(secrets: &[&[u8]], request: &Request<'_>, signature: &str) ->
     let hash = url::form_urlencoded::parse(request.query.as_bytes())
         .find(|(name, _)| name == "bodySHA256")
         .map(|(_, value)| value.into_owned());
-    match hash {
-        Some(hash) => {
-            let ours = digest::digest(&digest::SHA256, request.body);
-            if !hex::decode(hash).is_ok_and(|theirs| same(ours.as_ref(), &theirs)) {
-                return false;
-            }
+    if let Some(hash) = hash {
+        let ours = digest::digest(&digest::SHA256, request.body);
+        if !hex::decode(hash).is_ok_and(|theirs| same(ours.as_ref(), &theirs)) {
+            return false;
         }
-        None => {
-            let mut fields: Vec<_> = url::form_urlencoded::parse(request.body).collect();
-            fields.sort();
-            fields.dedup();
-            for (name, value) in fields {
-                signed.push_str(&name);
-                signed.push_str(&value);
-            }
+    } else {
+        let mut fields: Vec<_> = url::form_urlencoded::parse(request.body).collect();
+        fields.sort();
+        fields.dedup();
+        for (name, value) in fields {
+            signed.push_str(&name);
+            signed.push_str(&value);
         }
     }
     secrets.iter().any(|secret| {
