@@ -1,14 +1,13 @@
 //! Pools of resources: units taken, given back, waited for.
 //!
-//! Whoever takes units, gives some back or begins to wait for some locks the pool's row before all
-//! executions. So between a take that found too few and the wait for more no units come back
-//! unseen: the take leaves a row in `pool_waits`, and who gives units back marks it as woken.
+//! Whoever takes units, gives some back or waits for some locks the pool's row before all
+//! executions. So who gives units back sees all that wait, and who begins to wait sees whether
+//! units have come since it found too few: then it looks again after a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::{Client, Transaction};
 use domain::{ExecutionId, Timestamp, WorkspaceId, execution::StepKey};
-use uuid::Uuid;
 
 use super::{
     codes::{int, unsigned_32},
@@ -63,15 +62,12 @@ impl Units {
     }
 
     /// Gives back and takes what the record says; what is free then in the pools concerned, by
-    /// name. Where a pool has too few, nothing is written but that the execution found it so.
+    /// name. Where a pool has too few, nothing is written.
     pub(super) async fn change(
         &mut self,
         tx: &Transaction<'_>,
         record: &Record,
     ) -> Result<Result<Vec<(String, u32)>, Recorded>, StoreError> {
-        let before: BTreeMap<_, _> = (self.pools.iter())
-            .map(|(name, pool)| (name.clone(), free(pool)))
-            .collect();
         let mut concerned = BTreeSet::new();
         for given in &self.given {
             let units = self.own.remove(given).unwrap_or_default();
@@ -80,38 +76,59 @@ impl Units {
                 concerned.insert(given.0.clone());
             }
         }
+        // A run takes of a pool once: after a crash it is begun anew, and has its units already.
+        let mut takes: BTreeMap<&str, BTreeMap<&StepKey, i64>> = BTreeMap::new();
         for take in &record.takes {
-            let key = (take.pool.clone(), take.step.clone());
-            let asked = i64::from(take.units);
-            // A run that is made anew after a crash has its units already.
-            let more = asked - self.own.get(&key).copied().unwrap_or_default();
-            let Some(pool) = (self.pools.get_mut(&take.pool)).filter(|pool| pool.units >= asked)
-            else {
-                return Ok(Err(Recorded::Short {
-                    pool: take.pool.clone(),
-                    free: None,
-                }));
-            };
-            if more > 0 && pool.taken + more > pool.units {
-                found_short(tx, record, &take.pool).await?;
-                return Ok(Err(Recorded::Short {
-                    pool: take.pool.clone(),
-                    free: before.get(&take.pool).copied(),
-                }));
-            }
-            pool.taken += more;
-            self.own.insert(key, asked);
-            concerned.insert(take.pool.clone());
+            let of_pool = takes.entry(&take.pool).or_default();
+            *of_pool.entry(&take.step).or_default() += i64::from(take.units);
         }
-        self.write(tx, record).await?;
+        for (name, runs) in &takes {
+            if let Err(free) = self.take(name, runs) {
+                let pool = (*name).to_owned();
+                return Ok(Err(Recorded::Short { pool, free }));
+            }
+            concerned.insert((*name).to_owned());
+        }
+        self.write(tx, record, &takes).await?;
         let free = concerned
             .into_iter()
-            .filter_map(|name| Some((self.pools.get(&name).map(free)?, name)));
-        Ok(Ok(free.map(|(units, name)| (name, units)).collect()))
+            .filter_map(|name| self.pools.get(&name).map(free).map(|units| (name, units)));
+        Ok(Ok(free.collect()))
+    }
+
+    /// Takes units of one pool for some runs, in place of what these have of it; or tells how many
+    /// are free for them, if so many can ever be.
+    fn take(&mut self, name: &str, runs: &BTreeMap<&StepKey, i64>) -> Result<(), Option<u32>> {
+        let asked: i64 = runs.values().sum();
+        let own = (self.own.iter())
+            .filter(|((pool, step), _)| pool == name && runs.contains_key(step))
+            .map(|(_, units)| units)
+            .sum::<i64>();
+        let pool = self.pools.get_mut(name).filter(|pool| pool.units >= asked);
+        let pool = pool.ok_or(None)?;
+        pool.taken -= own;
+        if pool.taken + asked > pool.units {
+            return Err(Some(free(pool)));
+        }
+        pool.taken += asked;
+        Ok(())
+    }
+
+    /// Whether any of the pools that the record waits for has units free, or is no more.
+    pub(super) fn has_some(&self, record: &Record) -> bool {
+        record
+            .waits_for
+            .iter()
+            .any(|name| self.pools.get(name).is_none_or(|pool| free(pool) > 0))
     }
 
     /// Writes what was given back, then what was taken.
-    async fn write(&self, tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+    async fn write(
+        &self,
+        tx: &Transaction<'_>,
+        record: &Record,
+        takes: &BTreeMap<&str, BTreeMap<&StepKey, i64>>,
+    ) -> Result<(), StoreError> {
         let (workspace, execution) = (record.workspace.number(), record.execution.uuid());
         if !self.given.is_empty() {
             let give = tx
@@ -136,17 +153,21 @@ impl Units {
                 .await?;
             }
         }
-        if !record.takes.is_empty() {
-            let take = tx
-                .prepare_cached(
-                    "INSERT INTO pool_units (workspace, execution, node, iteration, item, pool, units)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)
-                     ON CONFLICT (workspace, execution, node, iteration, item, pool)
-                     DO UPDATE SET units = excluded.units",
-                )
-                .await?;
-            for taken in &record.takes {
-                let (node, iteration, item) = step_columns(&taken.step);
+        if takes.is_empty() {
+            return Ok(());
+        }
+        let take = tx
+            .prepare_cached(
+                "INSERT INTO pool_units (workspace, execution, node, iteration, item, pool, units)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
+                 ON CONFLICT (workspace, execution, node, iteration, item, pool)
+                 DO UPDATE SET units = excluded.units",
+            )
+            .await?;
+        for (pool, runs) in takes {
+            for (step, units) in runs {
+                let (node, iteration, item) = step_columns(step);
+                let units = i32::try_from(*units).unwrap_or(i32::MAX);
                 tx.execute(
                     &take,
                     &[
@@ -155,8 +176,8 @@ impl Units {
                         &node,
                         &iteration,
                         &item,
-                        &stored(&taken.pool),
-                        &int(taken.units),
+                        &stored(pool),
+                        &units,
                     ],
                 )
                 .await?;
@@ -247,102 +268,56 @@ async fn lock(
     Ok(pools)
 }
 
-/// Leaves word that an execution found too few units: who gives some back from now on wakes it.
-async fn found_short(tx: &Transaction<'_>, record: &Record, pool: &str) -> Result<(), StoreError> {
-    let leave = tx
-        .prepare_cached(
-            "INSERT INTO pool_waits (workspace, pool, execution, woken) VALUES ($1, $2, $3, FALSE)
-             ON CONFLICT (workspace, pool, execution) DO UPDATE SET woken = FALSE",
-        )
-        .await?;
-    tx.execute(
-        &leave,
-        &[
-            &record.workspace.number(),
-            &stored(pool),
-            &record.execution.uuid(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Writes down what an execution waits for from now on, beside what it waited for already; one
-/// that is put down (`rests`) waits for nothing else. Answers whether some of it has come.
-pub(super) async fn wait(
-    tx: &Transaction<'_>,
-    record: &Record,
-    rests: bool,
-) -> Result<bool, StoreError> {
+/// Writes down what an execution waits for from now on, in place of what it waited for before.
+pub(super) async fn wait(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     let (workspace, execution) = (record.workspace.number(), record.execution.uuid());
     let pools: Vec<_> = record.waits_for.iter().map(|name| stored(name)).collect();
-    if rests {
-        let forget = tx
-            .prepare_cached(
-                "DELETE FROM pool_waits WHERE workspace = $1 AND execution = $2 AND pool <> ALL($3)",
-            )
-            .await?;
-        tx.execute(&forget, &[&workspace, &execution, &pools])
-            .await?;
-    }
+    let forget = tx
+        .prepare_cached(
+            "DELETE FROM pool_waits WHERE workspace = $1 AND execution = $2 AND pool <> ALL($3)",
+        )
+        .await?;
+    tx.execute(&forget, &[&workspace, &execution, &pools])
+        .await?;
     if pools.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let add = tx
         .prepare_cached(
-            // Of a pool that is gone it must hear at once.
-            "INSERT INTO pool_waits (workspace, pool, execution, woken)
-             SELECT $1, w.pool, $2, NOT EXISTS (SELECT 1 FROM pools p WHERE p.workspace = $1 AND p.name = w.pool)
-             FROM UNNEST($3::text[]) AS w (pool)
+            "INSERT INTO pool_waits (workspace, pool, execution)
+             SELECT $1, w.pool, $2 FROM UNNEST($3::text[]) AS w (pool)
              ON CONFLICT (workspace, pool, execution) DO NOTHING",
         )
         .await?;
     tx.execute(&add, &[&workspace, &execution, &pools]).await?;
-    let look = tx
-        .prepare_cached(
-            "SELECT 1 FROM pool_waits WHERE workspace = $1 AND execution = $2 AND woken LIMIT 1",
-        )
-        .await?;
-    let woken = tx.query_opt(&look, &[&workspace, &execution]).await?;
-    Ok(woken.is_some())
+    Ok(())
 }
 
-/// Marks what waits for units of these pools, and makes due at `at` (or long ago) what of it
-/// nobody holds; answers whether there was any. The pools are locked.
+/// Makes due at `at` (or as if long ago) what waits for units of these pools and nobody holds;
+/// answers whether there was any. The pools are locked.
 async fn wake(
     tx: &Transaction<'_>,
     workspace: WorkspaceId,
     names: &[&str],
     at: Option<Timestamp>,
 ) -> Result<bool, StoreError> {
-    let workspace = workspace.number();
     let names: Vec<_> = names.iter().map(|name| stored(name)).collect();
-    let mark = tx
-        .prepare_cached(
-            "UPDATE pool_waits SET woken = TRUE WHERE workspace = $1 AND pool = ANY($2) AND NOT woken
-             RETURNING execution",
-        )
-        .await?;
-    let rows = tx.query(&mark, &[&workspace, &names]).await?;
-    let waiting = rows
-        .iter()
-        .map(|row| get(row, 0))
-        .collect::<Result<Vec<Uuid>, _>>()?;
-    if waiting.is_empty() {
-        return Ok(false);
-    }
     let make_due = tx
         .prepare_cached(
             "UPDATE executions e SET due_ms = coalesce($3, e.created_ms)
-             FROM (SELECT workspace, id FROM executions
-                   WHERE workspace = $1 AND id = ANY($2) AND held_by = 0 AND state IN (1, 2)
-                     AND (due_ms IS NULL OR due_ms > $3 OR $3 IS NULL)
-                   ORDER BY id FOR UPDATE) w
-             WHERE e.workspace = w.workspace AND e.id = w.id",
+             FROM (SELECT e.workspace, e.id FROM executions e
+                   WHERE e.workspace = $1 AND e.held_by = 0 AND e.state IN (1, 2)
+                     AND (e.due_ms IS NULL OR e.due_ms > coalesce($3, e.created_ms))
+                     AND e.id IN (SELECT w.execution FROM pool_waits w WHERE w.workspace = $1 AND w.pool = ANY($2))
+                   ORDER BY e.id FOR UPDATE OF e) waiting
+             WHERE e.workspace = waiting.workspace AND e.id = waiting.id",
         )
         .await?;
     let due = tx
-        .execute(&make_due, &[&workspace, &waiting, &at.map(Timestamp::ms)])
+        .execute(
+            &make_due,
+            &[&workspace.number(), &names, &at.map(Timestamp::ms)],
+        )
         .await?;
     Ok(due > 0)
 }
@@ -354,15 +329,23 @@ pub(super) async fn put(
     name: &str,
     units: u32,
 ) -> Result<bool, StoreError> {
+    let number = workspace.number();
+    let lock = tx
+        .prepare_cached("SELECT units FROM pools WHERE workspace = $1 AND name = $2 FOR UPDATE")
+        .await?;
+    let before = tx.query_opt(&lock, &[&number, &stored(name)]).await?;
     let put = tx
         .prepare_cached(
             "INSERT INTO pools (workspace, name, units) VALUES ($1, $2, $3)
              ON CONFLICT (workspace, name) DO UPDATE SET units = excluded.units",
         )
         .await?;
-    tx.execute(&put, &[&workspace.number(), &stored(name), &int(units)])
+    tx.execute(&put, &[&number, &stored(name), &int(units)])
         .await?;
-    // There may be more now.
+    let before: Option<i32> = before.map(|row| get(&row, 0)).transpose()?;
+    if before.is_some_and(|before| int(units) <= before) {
+        return Ok(false);
+    }
     wake(tx, workspace, &[name], None).await
 }
 

@@ -53,8 +53,15 @@ pub(super) async fn receive(
     if !insert(tx, &receive.receipt).await? {
         return earlier(tx, &receive.receipt).await;
     }
-    let started: Vec<Started> = executions::start_all(tx, &receive.starts, lease).await?;
-    let accepted = accept::store_under(tx, &receive.events, lease).await?;
+    let started = executions::start_all(tx, &receive.starts, lease).await?;
+    if started.contains(&Started::Skipped) {
+        leave_out(tx, receive, &started).await?;
+    }
+    let accepted = if started.is_empty() || started.contains(&Started::Running) {
+        accept::store_under(tx, &receive.events, lease).await?
+    } else {
+        Vec::new()
+    };
     Ok(Received::New { started, accepted })
 }
 
@@ -89,6 +96,34 @@ async fn insert(tx: &Transaction<'_>, receipt: &Receipt) -> Result<bool, StoreEr
         )
         .await?;
     Ok(inserted > 0)
+}
+
+/// Has a receipt name only those executions that were stored.
+async fn leave_out(
+    tx: &Transaction<'_>,
+    receive: &Receive,
+    started: &[Started],
+) -> Result<(), StoreError> {
+    let skipped: Vec<_> = (receive.starts.iter().zip(started))
+        .filter(|(_, started)| **started == Started::Skipped)
+        .map(|(start, _)| start.execution.id)
+        .collect();
+    let receipt = &receive.receipt;
+    let mut stored = receipt.executions.clone();
+    stored.retain(|id| !skipped.contains(id));
+    let update = tx
+        .prepare_cached("UPDATE receipts SET executions = $3 WHERE workspace = $1 AND id = $2")
+        .await?;
+    tx.execute(
+        &update,
+        &[
+            &receipt.workspace.number(),
+            &receipt.id.uuid(),
+            &uuids(&stored),
+        ],
+    )
+    .await?;
+    Ok(())
 }
 
 /// The receipt that this one repeats. [`StoreError::Busy`] if it has gone since.

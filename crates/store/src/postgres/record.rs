@@ -14,6 +14,10 @@ use super::{
 };
 use crate::{ExecutionChange, Record, Recorded, Signalled, Started, StoreError};
 
+/// How soon an execution looks again for units that came while it did not wait yet, or that are
+/// too few for it, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
 /// See [`crate::Executions::record`]; also answers whether something is due, or is to hear
 /// something, that another node may hold or take up.
 pub(super) async fn record(
@@ -40,7 +44,7 @@ pub(super) async fn record(
     };
     steps::write(tx, record.workspace, record.execution, &record.steps).await?;
     signals::remove(tx, record.workspace, record.execution, &record.signals).await?;
-    let mut stirs = apply(tx, record, ends).await?;
+    let mut stirs = apply(tx, record, ends, &units).await?;
     stirs |= units.wake(tx, record).await?;
     let started = start_in_turn(tx, &record.starts, Some(record.lease)).await?;
     stirs |= (record.starts.iter().zip(&started))
@@ -79,28 +83,34 @@ async fn lock_rows(tx: &Transaction<'_>, record: &Record) -> Result<bool, StoreE
 }
 
 /// Writes what changes of the execution itself; answers whether it is due at once.
-async fn apply(tx: &Transaction<'_>, record: &Record, ends: bool) -> Result<bool, StoreError> {
+async fn apply(
+    tx: &Transaction<'_>,
+    record: &Record,
+    ends: bool,
+    units: &Units,
+) -> Result<bool, StoreError> {
+    if ends {
+        forget(tx, record).await?;
+    } else {
+        pools::wait(tx, record).await?;
+    }
     let Some(change) = &record.change else {
-        if !record.waits_for.is_empty() {
-            pools::wait(tx, record, false).await?;
-        }
         return Ok(false);
     };
     let held = change.held && !ends;
     let (mut due, mut at_once) = (None, false);
-    if ends {
-        forget(tx, record).await?;
-    } else if held {
-        pools::wait(tx, record, false).await?;
+    if held {
         due = Some(record.now);
-    } else {
-        at_once = pools::wait(tx, record, true).await?;
-        at_once |= has_signals(tx, record).await?;
-        due = match change.due_at {
-            Some(at) if at_once => Some(at.min(record.now)),
-            None if at_once => Some(record.now),
-            at => at,
-        };
+    } else if !ends {
+        due = change.due_at;
+        if units.has_some(record) {
+            let soon = Timestamp::from_ms(record.now.ms().saturating_add(LOOK_AGAIN_MS));
+            due = Some(due.map_or(soon, |at| at.min(soon)));
+        }
+        at_once = has_signals(tx, record).await?;
+        if at_once {
+            due = Some(due.map_or(record.now, |at| at.min(record.now)));
+        }
     }
     update(tx, record, change, held, due).await?;
     Ok(at_once)

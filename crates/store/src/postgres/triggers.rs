@@ -145,10 +145,9 @@ pub(super) async fn replace_of_definition(
         match same.map(|index| before.remove(index)) {
             Some(old) => {
                 let kept = Trigger {
-                    id: old.id,
-                    key: old.key,
-                    next_at: old.next_at,
-                    ..trigger.clone()
+                    source: trigger.source,
+                    updated_at: trigger.updated_at,
+                    ..old
                 };
                 insert(tx, &kept).await?;
             }

@@ -167,7 +167,7 @@ CREATE TABLE signals (
     PRIMARY KEY (workspace, execution, number)
 );
 
--- Pools of resources. Whoever takes, gives back or begins to wait locks the pool's row.
+-- Pools of resources. Whoever takes units, gives some back or waits for some locks the pool's row.
 CREATE TABLE pools (
     workspace BIGINT  NOT NULL, -- whose it is
     name      TEXT    NOT NULL, -- its name
@@ -191,10 +191,9 @@ CREATE INDEX pool_units_by_pool ON pool_units (workspace, pool) INCLUDE (units);
 
 -- Executions that wait for units.
 CREATE TABLE pool_waits (
-    workspace BIGINT  NOT NULL, -- whose it is
-    pool      TEXT    NOT NULL, -- for which pool
-    execution UUID    NOT NULL, -- which execution
-    woken     BOOLEAN NOT NULL, -- whether units have come since it found too few
+    workspace BIGINT NOT NULL, -- whose it is
+    pool      TEXT   NOT NULL, -- for which pool
+    execution UUID   NOT NULL, -- which execution
     PRIMARY KEY (workspace, pool, execution)
 );
 -- What an execution waits for.
