@@ -234,7 +234,7 @@ fn settings_of_a_node_stand_over_those_of_the_workflow_key_by_key() {
 
 #[test]
 fn routes_loops_maps_and_conditions_on_edges() {
-    let head = "schema_version: '1.0'\nflow: {name: w}\nstate: {fields: {q: {type: str}, ok: {type: bool}, l: {type: list}, r: {type: list}}}\nnodes:\n  - {id: a, kind: transform, jq: .}\n  - {id: b, kind: transform, jq: .}\n  - {id: c, kind: transform, jq: ., inputs: {x: '{item}'}}\n";
+    let head = "schema_version: '1.0'\nflow: {name: w}\nstate: {fields: {q: {type: str}, ok: {type: bool}, l: {type: list}, r: {type: list}}}\nnodes:\n  - {id: a, kind: transform, jq: .}\n  - {id: b, kind: transform, jq: .}\n  - {id: c, kind: transform, jq: .}\n";
     let edges = |edges: &str| {
         let text = format!("{head}edges:\n  - {{from: START, to: a}}\n{edges}");
         load(&text).definition.edges
@@ -247,9 +247,15 @@ fn routes_loops_maps_and_conditions_on_edges() {
     assert!(read.iter().any(|edge| edge.route
         == Route::Loop { until: "ok".to_owned(), max_iterations: 10, exit_to: "END".to_owned() }));
     let read = edges(
-        "  - from: a\n    parallel: {items_field: l, target_node: c, collect_field: r}\n  - {from: c, parallel: [b]}\n",
+        "  - from: a\n    parallel: {items_field: l, target_node: c, collect_field: r}\n  - from: c\n    routes:\n      - {condition: {logic: \"state.ok\"}, to: b}\n      - {condition: default, to: END}\n  - {from: b, to: END}\n",
     );
-    drop(read);
+    assert!(read.iter().any(|edge| matches!(&edge.route, Route::Map { node, .. } if node == "c")));
+    assert!(read.iter().any(|edge| matches!(&edge.route, Route::Routes { default, .. } if default == "END")));
+    let read = edges("  - {from: a, parallel: [b, c], join: END}\n");
+    assert_eq!(read.len(), 4);
+    let item = format!("{}edges:\n  - {{from: START, parallel: {{items_field: l, target_node: a, collect_field: r}}}}\n  - {{from: a, to: [b, c]}}\n  - {{from: b, to: END}}\n  - {{from: c, to: END}}\n", head);
+    load(&item.replace("{id: a, ", "{id: a, inputs: {x: '{item} {index}'}, "));
+    assert!(refusal(&item.replace("{id: b, ", "{id: b, inputs: {x: '{item}'}, ")).contains("`item`"));
 }
 
 #[test]
@@ -420,7 +426,7 @@ fn the_published_schema_is_that_of_the_types() {
         let shape = ["shape.type", "shape.word", "shape.range", "key.unknown"];
         let found = file::read_json("w", &value).err().unwrap_or_default();
         let misshapen = found.iter().any(|one| shape.contains(&one.code))
-            || found.iter().any(|one| one.message.ends_with("has no `name`") || one.message.ends_with("has no `from`"));
+            || found.iter().any(|one| one.message.ends_with("`flow` has no `name`") || one.message.ends_with("has no `from`"));
         assert_eq!(!misshapen, fits, "{value}: {found:?}");
     }
 }

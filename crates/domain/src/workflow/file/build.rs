@@ -160,10 +160,9 @@ impl Reader<'_> {
 
     fn field(&mut self, name: &str, value: Value, path: &Path) {
         let Some(field) = self.parse::<FieldFile>(value, path) else {
-            self.state_known = false;
-            return;
+            return self.untyped_field(name);
         };
-        let named = self.identifier(name, path);
+        let named = self.identifier_key(name, path);
         if field.required && field.default.is_some() {
             self.error(
                 "state.required_default",
@@ -173,10 +172,21 @@ impl Reader<'_> {
             .help = Some("remove one of `required` and `default`".to_owned());
         }
         let Some(kind) = self.field_type(&field.kind, field.schema.as_ref(), path) else {
-            self.state_known = false;
-            return;
+            return self.untyped_field(name);
         };
         self.push_field(named, name, kind, field.required, field.default, field.description, path);
+    }
+
+    /// A field whose type could not be read: its name is known, so that what uses it is right.
+    fn untyped_field(&mut self, name: &str) {
+        self.untyped.insert(name.to_owned());
+        self.state.push(Field {
+            name: name.to_owned(),
+            kind: FieldType::Dict,
+            required: false,
+            default: None,
+            description: String::new(),
+        });
     }
 
     /// The type that stands under `type` at this path.
@@ -198,16 +208,14 @@ impl Reader<'_> {
     fn property(&mut self, name: &str, value: Value, required: bool, path: &Path) {
         let kind = types::property(&value);
         let Some(property) = self.parse::<Property>(value, path) else {
-            self.state_known = false;
-            return;
+            return self.untyped_field(name);
         };
-        let named = self.identifier(name, path);
+        let named = self.identifier_key(name, path);
         let kind = match kind {
             Ok(kind) => kind,
             Err(error) => {
                 self.error("type.unknown", error.message, path).help = error.help;
-                self.state_known = false;
-                return;
+                return self.untyped_field(name);
             }
         };
         self.push_field(named, name, kind, required, property.default, property.description, path);

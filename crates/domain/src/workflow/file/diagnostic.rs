@@ -129,7 +129,8 @@ impl Diagnostic {
             escape(&self.path, out);
         }
         if let Some(help) = &self.help {
-            out.push_str("\n  = help: ");
+            let gutter = if line > 0 { line.to_string().len() } else { 1 };
+            write!(out, "\n{:gutter$} = help: ", "")?;
             escape(help, out);
         }
         Ok(())
@@ -198,6 +199,12 @@ fn escape(text: &str, out: &mut String) {
 pub(super) fn tidy(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found.sort_by_key(|one| (one.span.line, one.span.column));
     found.dedup();
+    let mistyped: Vec<(String, String)> = found.iter().filter_map(mistyped).collect();
+    found.retain(|one| {
+        !mistyped
+            .iter()
+            .any(|(of, key)| one.path == *of && is_missing(one, key))
+    });
     if found.len() <= DIAGNOSTICS_MAX {
         return found;
     }
@@ -213,4 +220,20 @@ pub(super) fn tidy(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         Diagnostic::warning("file.more", message)
     });
     found
+}
+
+/// Where a mistyped key stands, and the key that it was probably meant to be.
+fn mistyped(one: &Diagnostic) -> Option<(String, String)> {
+    if one.code != "key.unknown" {
+        return None;
+    }
+    let meant = one.help.as_deref()?.strip_prefix("did you mean `")?;
+    let meant = meant.strip_suffix("`?")?;
+    let of = one.path.rsplit_once('.').map_or("", |(of, _)| of);
+    Some((of.to_owned(), meant.to_owned()))
+}
+
+/// Whether it says that this key is missing.
+fn is_missing(one: &Diagnostic, key: &str) -> bool {
+    one.code == "key.missing" && one.message.contains(&format!("no `{key}`"))
 }

@@ -319,7 +319,7 @@ impl Reader<'_> {
             let known = fields.iter().map(String::as_str);
             self.unknown("state.unknown", "field of the state called", name, known, path);
         }
-        kind
+        kind.filter(|_| !self.untyped.contains(name))
     }
 
     fn map_route(&mut self, file: MapFile, ids: &[String], path: &Path) -> Option<Route> {

@@ -173,7 +173,10 @@ impl Reader<'_> {
 
     fn node(&mut self, id: String, mut file: NodeFile, settings: &Settings, path: &Path) -> Option<Node> {
         let kind = kind_of(&file);
-        self.misplaced(kind, path);
+        let kind_known = file.kind.is_some() || self.part(&path.key("kind")).is_none();
+        if kind_known {
+            self.misplaced(kind, path);
+        }
         let inputs = self.inputs(file.inputs.take(), &id, path);
         let mut outputs = file.outputs.take();
         if outputs.is_none() && self.loose && has_text(&file) {
@@ -198,6 +201,9 @@ impl Reader<'_> {
         let mut names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
         names.extend(self.item_names(&id));
         let names = Names { inputs: names };
+        if !kind_known {
+            return None;
+        }
         let (kind, own_timeout) = self.kind(kind, file, &outputs, timeout, settings, &names, path)?;
         Some(Node {
             id,
@@ -220,7 +226,7 @@ impl Reader<'_> {
         let mut read = Vec::new();
         for (name, value) in entries(inputs) {
             let path = path.key(&name);
-            self.identifier(&name, &path);
+            self.identifier_key(&name, &path);
             let tree = self.part(&path);
             match template_text(tree, &value) {
                 Some(text) => {
@@ -414,7 +420,7 @@ impl Reader<'_> {
         let Some(wanted) = self.state.iter().find(|known| known.name == field) else {
             return;
         };
-        if types::fits(kind, &wanted.kind) {
+        if types::fits(kind, &wanted.kind) || self.untyped.contains(field) {
             return;
         }
         let wanted = types::written(&wanted.kind);

@@ -1,5 +1,7 @@
 //! What every part of the reading shares: the tree, what was found, and where things stand.
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -59,7 +61,9 @@ pub struct Reader<'a> {
     pub(super) whole: bool,
     /// The fields of the state.
     pub(super) state: Vec<Field>,
-    /// Whether the state's fields could all be read.
+    /// Fields of the state whose type could not be read.
+    pub(super) untyped: HashSet<String>,
+    /// Whether the names of the state's fields are all known.
     pub(super) state_known: bool,
 }
 
@@ -78,6 +82,7 @@ impl<'a> Reader<'a> {
             loose: tree.get("schema_version").is_none() && tree.get("flow").is_none(),
             whole: true,
             state: Vec::new(),
+            untyped: HashSet::new(),
             state_known: true,
         }
     }
@@ -98,11 +103,9 @@ impl<'a> Reader<'a> {
         let mut value = self.tree.to_value();
         for path in &shape.broken {
             take_out(&mut value, path);
-            let top = path.first();
-            if let Some(Step::Key(key)) = top
-                && path.len() > 1
-            {
-                self.state_known &= key != "state";
+            // Of a field that lost a part, the name is still known.
+            if let [Step::Key(key), rest @ ..] = path.as_slice() {
+                self.state_known &= key != "state" || rest.len() > 2;
             }
         }
         self.parse(value, &Path::root())
@@ -219,6 +222,18 @@ impl<'a> Reader<'a> {
         well_formed
     }
 
+    /// The same for a key; says so at the key.
+    pub fn identifier_key(&mut self, name: &str, path: &Path) -> bool {
+        let is_one = self.identifier(name, path);
+        if !is_one {
+            let span = self.tree.span_of(&path.0, true);
+            if let Some(last) = self.found.last_mut() {
+                last.span = span;
+            }
+        }
+        is_one
+    }
+
     /// Checks a template and what it names.
     pub fn template(&mut self, text: &str, names: &Names<'_>, path: &Path) {
         match Template::parse(text) {
@@ -287,6 +302,9 @@ impl<'a> Reader<'a> {
             .find(|known| known.name == *field)
             .map(|known| known.kind.clone())
         {
+            if self.untyped.contains(field) {
+                return;
+            }
             if let Some((at, missing)) = missing_part(&kind, rest) {
                 let message = format!("`{written}`: there is no `{missing}` in `{at}`");
                 self.error("name.unknown", message, path);
