@@ -1,12 +1,39 @@
 //! Models and their tools: one turn at a time, over the providers' own HTTP APIs.
+//!
+//! Players, in the order of the flow:
+//!
+//! - [`Models::turn`]: what the engine calls. The offline stand-in (`offline`) answers, or the
+//!   rounds with a real model begin (`rounds`).
+//! - `provider`: an adapter for each provider, pure: a question becomes the JSON of a request,
+//!   the JSON of an answer becomes a [`Reply`](provider::Reply). `provider::call` is the one place
+//!   that sends, through `egress`.
+//! - `tool`: what a model may call.
+//! - `schema`, `answer`: the output's types as JSON Schema, and an answer checked against them.
+//! - [`prices`]: what tokens cost.
+//!
+//! Deliberately absent: retries (the engine's business: [`TurnError::retryable`]), conversations
+//! over several turns, and keys of its own: [`Keys`] is asked for each turn.
 
-use std::time::Duration;
+pub mod prices;
+
+mod answer;
+mod error;
+mod offline;
+mod schema;
+mod settings;
+mod tool;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use domain::{
     execution::Usage,
-    workflow::definition::{Llm, Output, Tool},
+    workflow::definition::{Llm, Output, Provider, Tool},
 };
+use egress::Egress;
 use serde_json::Value;
+
+pub use prices::{Price, Prices};
+pub use settings::{Keys, NoKeys, SearchProvider, Secret, Settings, SqlReader};
 
 /// What a model is to do.
 #[derive(Clone, Debug)]
@@ -62,25 +89,64 @@ pub enum Progress {
 
 /// A handle that is cheap to clone.
 #[derive(Clone)]
-pub struct Models {}
+pub struct Models {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    egress: Egress,
+}
+
+/// Without what it holds: there are keys behind it.
+impl fmt::Debug for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Models")
+            .field("offline", &self.shared.settings.offline)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Models {
+    /// Asks nobody yet: keys are looked up and connections opened by the turns.
+    pub fn new(settings: Settings, egress: Egress) -> Self {
+        Self {
+            shared: Arc::new(Shared { settings, egress }),
+        }
+    }
+
     /// Takes a turn.
     ///
+    /// Dropping the future ends the turn: connections are closed, processes killed.
+    ///
     /// # Errors
-    /// See [`TurnError`].
+    /// See [`TurnError`]. The kinds: `model_key_missing`, `model_key_refused`,
+    /// `model_rate_limited`, `model_overloaded`, `model_unreachable`, `model_timeout`,
+    /// `model_unknown`, `model_request_refused`, `model_output_invalid`, `tool_unknown`,
+    /// `tool_key_missing`, `tool_failed`.
     pub async fn turn(
         &self,
         turn: Turn<'_>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<TurnEnd, TurnError> {
-        let _ = (turn, progress);
-        Err(TurnError {
-            kind: "unbuilt",
-            message: "not built yet".to_owned(),
-            retryable: false,
-            retry_after: None,
-            usage: Usage::default(),
-        })
+        tool::check(turn.tools, &self.shared.settings)?;
+        if turn.offline || self.shared.settings.offline {
+            return Ok(offline::turn(&turn));
+        }
+        let _ = (&self.shared.egress, progress);
+        Err(TurnError::new(
+            "model_unreachable",
+            "models can only be run with --offline as yet",
+        ))
+    }
+}
+
+/// As `detail` and messages write it.
+const fn provider_name(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Google => "google",
+        Provider::Openai => "openai",
+        Provider::Anthropic => "anthropic",
+        Provider::Ollama => "ollama",
     }
 }
