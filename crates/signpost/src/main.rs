@@ -18,6 +18,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod sse;
+mod surroundings;
 mod terminal;
 mod when;
 
