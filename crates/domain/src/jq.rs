@@ -126,7 +126,7 @@ impl Expression {
                     format!("there are more than {OUTPUTS_MAX} outputs"),
                 ));
             }
-            let output = output.map_err(|error| refuse(None, shortened(&error.to_string())))?;
+            let output = output.map_err(failed)?;
             let output = value::from_jaq(&output, &mut budget);
             values.push(output.map_err(|message| refuse(None, message))?);
         }
@@ -145,6 +145,15 @@ fn refuse(offset: Option<usize>, message: impl Into<String>) -> JqError {
         offset,
         message: message.into(),
     }
+}
+
+/// What an expression failed with: the text that it gave `error`, or what jaq says.
+fn failed(error: jaq_json::Error) -> JqError {
+    let message = match error.into_val() {
+        Val::TStr(text) => shortened(&String::from_utf8_lossy(&text)),
+        other => shortened(&other.to_string()),
+    };
+    refuse(None, message)
 }
 
 fn shortened(message: &str) -> String {
