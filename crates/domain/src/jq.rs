@@ -205,7 +205,7 @@ fn compile(text: &str) -> Result<(Filter, bool), JqError> {
                 .map(|(expected, at)| (expected.as_str(), *at)),
         )
     })?;
-    let parsed = load::parse::Parser::new(&tokens).parse(|parser| parser.term());
+    let parsed = load::parse::Parser::new(&tokens).parse(load::parse::Parser::term);
     let plain = parsed.as_ref().is_ok_and(plain::is_plain);
     let defs = jaq_core::defs()
         .chain(jaq_std::defs())
