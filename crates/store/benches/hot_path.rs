@@ -377,8 +377,12 @@ fn main() {
         store: Arc::new(store),
         ids,
         webhook,
-        made: (0..operations).map(|_| Default::default()).collect(),
-        begun: (0..operations).map(|_| Default::default()).collect(),
+        made: (0..operations)
+            .map(|_| parking_lot::Mutex::default())
+            .collect(),
+        begun: (0..operations)
+            .map(|_| parking_lot::Mutex::default())
+            .collect(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
