@@ -116,6 +116,15 @@ impl Live {
         }
     }
 
+    /// Whether something that is to run has to take units of a pool first.
+    fn wants_units(&self, batch: &Batch) -> bool {
+        let definition = self.prepared.definition();
+        batch.runs.iter().any(|run| {
+            let node = definition.node(&run.key.node);
+            node.is_some_and(|node| !node.resources.is_empty())
+        })
+    }
+
     /// Applies a step and puts it into the batch.
     fn write(&mut self, step: Step, batch: &mut Batch) {
         batch.facts.extend(self.run.apply(&step));
@@ -200,7 +209,7 @@ impl Shared {
             }
             let over = live.run.end().is_some();
             let leaves = over || (running.is_empty() && batch.runs.is_empty());
-            if batch.is_due() || leaves {
+            if leaves || batch.is_due() || live.wants_units(&batch) {
                 live.keep_open(now, &mut batch);
                 match self.record(&mut live, &mut batch, leaves).await {
                     Written::Yes => {}

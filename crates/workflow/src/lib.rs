@@ -214,10 +214,10 @@ impl Engine {
     /// If the store fails.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
         loop {
+            self.shared.quiet().await;
             let fired = schedule::step(&self.shared).await?;
             let signalled = signals::step(&self.shared).await?;
             let claimed = claim::step(&self.shared).await?;
-            self.shared.quiet().await;
             if fired + signalled + claimed == 0 {
                 return Ok(());
             }

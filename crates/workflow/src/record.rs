@@ -71,7 +71,8 @@ impl Shared {
             record.change = batch.starts.then(|| change(live, true));
             None
         };
-        let told = self.told(live, batch, &record, result.as_ref()).await;
+        let mut told = self.told(live, batch, &record, result.as_ref()).await;
+        told.extend(children.iter().flat_map(Asked::told).cloned());
         let mut pause = PAUSE;
         let outcome = loop {
             let mut plan = self.plan(record.workspace, told.clone());
@@ -117,7 +118,10 @@ impl Shared {
         let mut children = Vec::new();
         for request in std::mem::take(&mut batch.children) {
             match self.ask(request.clone()).await {
-                Ok(asked) => {
+                Ok(mut asked) => {
+                    if asked.may_wait() && asked.is_held() {
+                        asked.tell_later();
+                    }
                     batch.asked.push(request);
                     children.push(asked);
                 }

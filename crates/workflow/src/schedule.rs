@@ -97,6 +97,8 @@ async fn fire(shared: &Arc<Shared>, trigger: Trigger, now: Timestamp) -> Result<
         offline: false,
     };
     match shared.ask(request).await {
+        // It stays due until there is room for what it starts.
+        Ok(asked) if !asked.is_held() => shared.not_begun(&asked),
         Ok(mut asked) => {
             // Its events are told by the execution's first step: a turn that somebody else took
             // must leave nothing behind.

@@ -129,6 +129,21 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// What is told as it starts.
+    pub fn told(&self) -> &[Occurrence] {
+        &self.told
+    }
+
+    /// Whether it may have to wait for its turn.
+    pub fn may_wait(&self) -> bool {
+        self.prepared.limit().is_some()
+    }
+
+    /// Whether it has a place in memory.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Has the execution tell by its first step what it would have told as it starts.
     pub fn tell_later(&mut self) {
         self.batch.starts = true;
