@@ -393,7 +393,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Reads up to `bytes_max`, and tells whether there is more.
-async fn read(
+pub(crate) async fn read(
     answer: &mut Streaming,
     bytes_max: usize,
     idle: Duration,
