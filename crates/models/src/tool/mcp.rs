@@ -200,7 +200,7 @@ struct OverError(String);
 
 type HttpError = StreamableHttpError<OverError>;
 
-fn client(error: impl ToString) -> HttpError {
+fn client(error: &dyn ToString) -> HttpError {
     StreamableHttpError::Client(OverError(error.to_string()))
 }
 
@@ -213,7 +213,7 @@ impl OverEgress {
         session: Option<&str>,
         custom: HashMap<HeaderName, HeaderValue>,
     ) -> Result<Streaming, HttpError> {
-        let target = Target::parse(uri, self.0.policy()).map_err(client)?;
+        let target = Target::parse(uri, self.0.policy()).map_err(|error| client(&error))?;
         let mut outgoing = Outgoing::new(method, target);
         outgoing.headers.extend(custom);
         let accept = HeaderValue::from_static("application/json, text/event-stream");
@@ -223,12 +223,15 @@ impl OverEgress {
             outgoing.headers.insert(CONTENT_TYPE, json);
         }
         if let Some(session) = session {
-            let session = HeaderValue::from_str(session).map_err(client)?;
+            let session = HeaderValue::from_str(session).map_err(|error| client(&error))?;
             outgoing.headers.insert(SESSION, session);
         }
         outgoing.body = body;
         outgoing.timeout = REQUEST_MAX;
-        self.0.stream(outgoing).await.map_err(client)
+        self.0
+            .stream(outgoing)
+            .await
+            .map_err(|error| client(&error))
     }
 }
 
@@ -270,7 +273,7 @@ impl StreamableHttpClient for OverEgress {
         }
         let (bytes, rest) = read(&mut answer, MESSAGE_BYTES_MAX, REQUEST_MAX)
             .await
-            .map_err(client)?;
+            .map_err(|error| client(&error))?;
         if rest {
             return Err(StreamableHttpError::ResponseBodyTooLarge {
                 max_size: MESSAGE_BYTES_MAX,
