@@ -27,8 +27,9 @@ pub(crate) fn turn(turn: &Turn<'_>) -> TurnEnd {
         sentence: first_sentence(&turn.prompt),
     };
     let output = match turn.output {
-        None => Value::from(format!("{MARK}{}", filler.sentence)),
-        Some(Output::Value(FieldType::Str)) => Value::from(format!("{MARK}{}", filler.sentence)),
+        None | Some(Output::Value(FieldType::Str)) => {
+            Value::from(format!("{MARK}{}", filler.sentence))
+        }
         Some(Output::Value(kind)) => filler.value(kind, "value"),
         Some(Output::Fields(fields)) => fields
             .iter()

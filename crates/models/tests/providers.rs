@@ -357,7 +357,7 @@ async fn slow_streams_are_waited_for_and_silent_ones_are_not() {
                 },
             ),
             (
-                Reply::text("a b").slow(Duration::from_secs(600)),
+                Reply::text("a b").slow(Duration::from_mins(10)),
                 Patience {
                     idle: Duration::from_millis(20),
                     ..Patience::default()

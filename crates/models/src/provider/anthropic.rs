@@ -1,6 +1,6 @@
 //! Anthropic's messages API (version 2023-06-01).
 //!
-//! A schema travels as a tool named `answer` that the model has to call; its arguments are the
+//! A schema travels as a tool named `final_answer` that the model has to call; its arguments are the
 //! answer.
 
 use http::{HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use super::{Adapter, Ask, Call, Fault, Message, Reply, Tokens, append, arguments
 pub(crate) struct Anthropic;
 
 /// The tool that stands for the answer.
-const ANSWER: &str = "answer";
+const ANSWER: &str = "final_answer";
 /// The most tokens of an answer where nothing is set: the API wants a number.
 const MAX_TOKENS: u32 = 8_192;
 /// The same for the models that cannot write more.

@@ -101,11 +101,14 @@ impl<'a> Line<'a> {
             .await
             .map_err(|_| self.timeout(patience.whole))??;
         if !whole.is_object() {
-            return Err(self.failed(Fault::new(SHAPE, "the provider's answer is no JSON object")));
+            return Err(self.failed(&Fault::new(
+                SHAPE,
+                "the provider's answer is no JSON object",
+            )));
         }
         self.adapter
             .reply(whole)
-            .map_err(|fault| self.failed(fault))
+            .map_err(|fault| self.failed(&fault))
     }
 
     async fn exchange(
@@ -134,7 +137,7 @@ impl<'a> Line<'a> {
             return Err(self.too_large());
         }
         serde_json::from_slice(&body)
-            .map_err(|_| self.failed(Fault::new(SHAPE, "the provider's answer is no JSON")))
+            .map_err(|_| self.failed(&Fault::new(SHAPE, "the provider's answer is no JSON")))
     }
 
     fn request(&self, shared: &Shared, ask: &Ask<'_>) -> Result<Outgoing, TurnError> {
@@ -226,14 +229,14 @@ impl<'a> Line<'a> {
             .ok()
             .filter(Value::is_object)
             .ok_or_else(|| {
-                self.failed(Fault::new(
+                self.failed(&Fault::new(
                     SHAPE,
                     "an event of the provider's stream is no JSON object",
                 ))
             })?;
         self.adapter
             .fold(whole, event)
-            .map_err(|fault| self.failed(fault))
+            .map_err(|fault| self.failed(&fault))
     }
 
     /// What an answer that is no success means.
@@ -254,7 +257,7 @@ impl<'a> Line<'a> {
         if let Some(delay) = retry_after(&answer.headers) {
             fault.retry_after = Some(delay);
         }
-        self.failed(fault)
+        self.failed(&fault)
     }
 
     /// The provider and the model, as messages name them.
@@ -262,7 +265,7 @@ impl<'a> Line<'a> {
         format!("{} ({})", self.model, provider_name(self.provider))
     }
 
-    fn failed(&self, fault: Fault) -> TurnError {
+    fn failed(&self, fault: &Fault) -> TurnError {
         let name = self.name();
         let said = self.shown(&fault.message);
         let says = if said.is_empty() {
@@ -393,7 +396,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Reads up to `bytes_max`, and tells whether there is more.
-async fn read(
+pub(crate) async fn read(
     answer: &mut Streaming,
     bytes_max: usize,
     idle: Duration,

@@ -5,7 +5,7 @@
 //! that ([`Adapter::reply`]). It sends nothing: [`call`] does.
 
 pub(crate) mod call;
-mod lines;
+pub(crate) mod lines;
 
 mod anthropic;
 mod google;

@@ -13,7 +13,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{Dir, FileType, Mode, OFlags, RenameFlags, fstat, mkdirat, open, openat, renameat_with},
+    fs::{
+        AtFlags, Dir, DirEntry, FileType, Mode, OFlags, RenameFlags, fstat, mkdirat, open, openat,
+        renameat_with, statat,
+    },
     io::Errno,
 };
 
@@ -88,12 +91,12 @@ impl Place {
         self.root.join(self.names.iter().collect::<PathBuf>())
     }
 
-    fn told(&self, doing: &str, error: io::Error) -> ToolError {
+    fn told(&self, doing: &str, error: &io::Error) -> ToolError {
         let path = self.path();
         let path = path.display();
         // What NOFOLLOW and DIRECTORY answer where a link stands.
         if matches!(
-            Errno::from_io_error(&error),
+            Errno::from_io_error(error),
             Some(Errno::LOOP | Errno::NOTDIR)
         ) {
             return failed(format!(
@@ -140,7 +143,7 @@ impl Place {
             file.take(READ_BYTES_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().map_err(|error| self.told("read", error))?;
+        let bytes = read().map_err(|error| self.told("read", &error))?;
         if bytes.len() as u64 > READ_BYTES_MAX {
             return Err(failed(format!(
                 "{} is larger than 1 MiB",
@@ -166,7 +169,7 @@ impl Place {
             }
             file.write_all(content.as_bytes())
         };
-        write().map_err(|error| self.told("written", error))
+        write().map_err(|error| self.told("written", &error))
     }
 
     /// Moves it; nothing is replaced.
@@ -183,14 +186,14 @@ impl Place {
             )?;
             Ok(())
         };
-        moved().map_err(|error| self.told("moved", error))
+        moved().map_err(|error| self.told("moved", &error))
     }
 
     /// Whether it is a file that no link leads to.
     pub(super) fn is_file(&self) -> Result<(), ToolError> {
         self.open(OFlags::RDONLY, false)
             .map(drop)
-            .map_err(|error| self.told("read", error))
+            .map_err(|error| self.told("read", &error))
     }
 
     /// The files that fit this place read as a pattern, below its allowed folder.
@@ -208,7 +211,7 @@ impl Place {
         open(&self.root, FOLDER, Mode::empty())
             .map_err(io::Error::from)
             .and_then(|root| search.folder(&root, &mut Vec::new()))
-            .map_err(|error| self.told("searched", error))?;
+            .map_err(|error| self.told("searched", &error))?;
         search.found.sort();
         let whole = |names: PathBuf| self.root.join(names);
         Ok(search.found.into_iter().map(whole).collect())
@@ -245,17 +248,27 @@ impl Search {
             let opened = openat(folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
             match opened {
                 Ok(inner) if names.len() < DEPTH_MAX => self.folder(&inner, names)?,
-                Err(Errno::NOTDIR) if self.found.len() < FOUND_MAX => {
-                    if entry.file_type() == FileType::RegularFile && fits_path(&self.pattern, names)
-                    {
-                        self.found.push(names.iter().collect());
-                    }
+                Err(Errno::NOTDIR)
+                    if self.found.len() < FOUND_MAX
+                        && fits_path(&self.pattern, names)
+                        && is_file(folder, &entry) =>
+                {
+                    self.found.push(names.iter().collect());
                 }
                 _ => {}
             }
             names.pop();
         }
         Ok(())
+    }
+}
+
+/// Whether an entry is a file, not a link to one. Some file systems tell only when asked.
+fn is_file(folder: &OwnedFd, entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        FileType::Unknown => statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
+        known => known == FileType::RegularFile,
     }
 }
 

@@ -89,16 +89,16 @@ mod tests {
 
     fn call(
         tool: fn(&Arguments<'_>) -> Result<String, ToolError>,
-        arguments: Value,
+        arguments: &Value,
     ) -> Result<String, ToolError> {
-        tool(&Arguments::of(&arguments)?)
+        tool(&Arguments::of(arguments)?)
     }
 
     #[test]
     fn json_and_what_stands_in_it() {
         let text = r#"{"a": [1, {"b": "x"}]}"#;
         assert_eq!(
-            call(json, json!({"text": text, "pointer": "/a/1/b"})),
+            call(json, &json!({"text": text, "pointer": "/a/1/b"})),
             Ok("\"x\"".to_owned())
         );
         for wrong in [
@@ -108,7 +108,7 @@ mod tests {
             json!({"text": "1", "pointer": "/a"}),
             json!("text"),
         ] {
-            assert!(matches!(call(json, wrong), Err(ToolError::Arguments(_))));
+            assert!(matches!(call(json, &wrong), Err(ToolError::Arguments(_))));
         }
     }
 
@@ -116,16 +116,16 @@ mod tests {
     fn yaml_becomes_json_and_a_bomb_does_not() {
         let text = "a: [1, two]\nb: {c: true}";
         assert_eq!(
-            call(yaml, json!({"text": text})),
+            call(yaml, &json!({"text": text})),
             Ok(r#"{"a":[1,"two"],"b":{"c":true}}"#.to_owned())
         );
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..10 {
             let last = format!("*a{}, ", n - 1).repeat(10);
-            bomb.push_str(&format!("a{n}: &a{n} [{last}]\n"));
+            bomb = format!("{bomb}a{n}: &a{n} [{last}]\n");
         }
         assert!(matches!(
-            call(yaml, json!({"text": bomb})),
+            call(yaml, &json!({"text": bomb})),
             Err(ToolError::Arguments(_))
         ));
     }
@@ -134,7 +134,7 @@ mod tests {
     fn tables_have_all_columns_and_quotes_where_they_must() {
         let data = json!({"data": [{"a": 1, "b": "x,\"y\""}, {"c": null, "a": "z"}]});
         assert_eq!(
-            call(csv, data),
+            call(csv, &data),
             Ok("a,b,c\r\n1,\"x,\"\"y\"\"\",\r\nz,,\r\n".to_owned())
         );
     }

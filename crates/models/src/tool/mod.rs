@@ -7,13 +7,14 @@
 mod beneath;
 mod data;
 mod files;
+mod mcp;
 mod offers;
 mod pages;
 mod search;
 mod system;
 mod web;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{nearest, workflow::definition::Tool};
 use serde_json::Value;
@@ -144,30 +145,68 @@ pub(crate) enum Trouble {
 /// The tools of one turn.
 pub(crate) struct Toolbox<'a> {
     shared: &'a Shared,
-    tools: Vec<(&'a Tool, Builtin)>,
+    /// In the order of the offers.
+    entries: Vec<Entry<'a>>,
     offers: Vec<Offer>,
 }
 
+struct Entry<'a> {
+    tool: &'a Tool,
+    from: From,
+}
+
+/// Whose tool it is.
+enum From {
+    Signpost(Builtin),
+    Mcp(Arc<mcp::Server>),
+}
+
 impl<'a> Toolbox<'a> {
-    /// Lays out the tools. They have been checked ([`check`]).
+    /// Lays out the tools. They have been checked ([`check`]). Of an MCP server, the tool of the
+    /// entry's name is offered, or all of them if it has none of that name. The first of several
+    /// tools of one name counts.
     ///
     /// # Errors
-    /// `tool_failed` if an MCP server does not tell its tools.
+    /// `tool_failed` if an MCP server does not tell its tools, unless the node goes on after it.
     pub(crate) async fn open(tools: &'a [Tool], shared: &'a Shared) -> Result<Self, TurnError> {
         let mut toolbox = Self {
             shared,
-            tools: Vec::new(),
+            entries: Vec::new(),
             offers: Vec::new(),
         };
         for tool in tools {
-            if let Some(builtin) = Builtin::named(&tool.name)
-                && !toolbox.offers.iter().any(|offer| offer.name == tool.name)
-            {
-                toolbox.offers.push(offers::offer(&tool.name, builtin));
-                toolbox.tools.push((tool, builtin));
+            if let Some(config) = tool.config.get("mcp") {
+                match mcp::Server::open(shared, config).await {
+                    Ok((server, offers)) => toolbox.add_server(tool, server, offers),
+                    Err(error) => {
+                        if let Trouble::Ends(error) = trouble(tool, error) {
+                            return Err(error);
+                        }
+                    }
+                }
+            } else if let Some(builtin) = Builtin::named(&tool.name) {
+                let offer = offers::offer(&tool.name, builtin);
+                toolbox.add(tool, From::Signpost(builtin), offer);
             }
         }
         Ok(toolbox)
+    }
+
+    fn add_server(&mut self, tool: &'a Tool, server: mcp::Server, mut offers: Vec<Offer>) {
+        let server = Arc::new(server);
+        if offers.iter().any(|offer| offer.name == tool.name) {
+            offers.retain(|offer| offer.name == tool.name);
+        }
+        for offer in offers {
+            self.add(tool, From::Mcp(Arc::clone(&server)), offer);
+        }
+    }
+
+    fn add(&mut self, tool: &'a Tool, from: From, offer: Offer) {
+        if self.offers.iter().all(|known| known.name != offer.name) {
+            self.offers.push(offer);
+            self.entries.push(Entry { tool, from });
+        }
     }
 
     pub(crate) fn offers(&self) -> &[Offer] {
@@ -179,22 +218,25 @@ impl<'a> Toolbox<'a> {
     /// # Errors
     /// [`Trouble`].
     pub(crate) async fn call(&self, name: &str, arguments: &Value) -> Result<String, Trouble> {
-        let Some((tool, builtin)) = self.tools.iter().find(|(tool, _)| tool.name == name) else {
+        let at = self.offers.iter().position(|offer| offer.name == name);
+        let Some(entry) = at.and_then(|at| self.entries.get(at)) else {
             let names: Vec<_> = self.offers.iter().map(|offer| &*offer.name).collect();
             return Err(Trouble::Told(format!(
                 "there is no tool {name:?}; there are: {}",
                 names.join(", ")
             )));
         };
-        let running = run(self.shared, *builtin, arguments);
+        let running = async {
+            let arguments = Arguments::of(arguments)?;
+            match &entry.from {
+                From::Signpost(builtin) => run(self.shared, *builtin, &arguments).await,
+                From::Mcp(server) => server.call(name, arguments.0).await,
+            }
+        };
         let came = tokio::time::timeout(CALL_TIMEOUT, running)
             .await
-            .unwrap_or_else(|_| {
-                Err(ToolError::Failed(format!(
-                    "no result within {CALL_TIMEOUT:?}"
-                )))
-            });
-        came.map_err(|error| trouble(tool, error))
+            .unwrap_or_else(|_| Err(failed(format!("no result within {CALL_TIMEOUT:?}"))));
+        came.map_err(|error| trouble(entry.tool, error))
     }
 }
 
@@ -219,27 +261,30 @@ fn trouble(tool: &Tool, error: ToolError) -> Trouble {
     }
 }
 
-async fn run(shared: &Shared, tool: Builtin, arguments: &Value) -> Result<String, ToolError> {
-    let arguments = Arguments::of(arguments)?;
+async fn run(
+    shared: &Shared,
+    tool: Builtin,
+    arguments: &Arguments<'_>,
+) -> Result<String, ToolError> {
     match tool {
-        Builtin::HttpClient => web::request(shared, &arguments).await,
+        Builtin::HttpClient => web::request(shared, arguments).await,
         Builtin::WebSearch => {
-            search::search(shared, shared.settings.search_provider, &arguments).await
+            search::search(shared, shared.settings.search_provider, arguments).await
         }
         Builtin::SerperSearch => {
-            search::search(shared, crate::SearchProvider::Serper, &arguments).await
+            search::search(shared, crate::SearchProvider::Serper, arguments).await
         }
-        Builtin::WebScrape => web::scrape(shared, &arguments).await,
-        Builtin::JsonParse => data::json(&arguments),
-        Builtin::YamlParse => data::yaml(&arguments),
-        Builtin::DataframeToCsv => data::csv(&arguments),
+        Builtin::WebScrape => web::scrape(shared, arguments).await,
+        Builtin::JsonParse => data::json(arguments),
+        Builtin::YamlParse => data::yaml(arguments),
+        Builtin::DataframeToCsv => data::csv(arguments),
         Builtin::FileRead | Builtin::FileWrite | Builtin::FileGlob | Builtin::FileMove => {
-            files::run(&shared.settings, tool, &arguments).await
+            files::run(&shared.settings, tool, arguments).await
         }
-        Builtin::SqlQuery => files::sql(&shared.settings, &arguments).await,
-        Builtin::EnvVars => system::env_vars(&shared.settings, &arguments),
-        Builtin::Shell => system::shell(&shared.settings, &arguments).await,
-        Builtin::Process => system::process(&shared.settings, &arguments).await,
+        Builtin::SqlQuery => files::sql(&shared.settings, arguments).await,
+        Builtin::EnvVars => system::env_vars(&shared.settings, arguments),
+        Builtin::Shell => system::shell(&shared.settings, arguments).await,
+        Builtin::Process => system::process(&shared.settings, arguments).await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The text of an HTML page: small, bounded, and forgiving. No parser of the whole language.
 
 /// Elements whose content is no text to read.
-const LEFT_OUT: [&str; 7] = [
-    "script", "style", "noscript", "template", "svg", "head", "iframe",
+const LEFT_OUT: [&str; 8] = [
+    "title", "script", "style", "noscript", "template", "svg", "head", "iframe",
 ];
 /// Elements that begin a new line.
 const LINES: [&str; 18] = [

@@ -250,7 +250,7 @@ fn anthropic_blocks(reply: &Reply) -> Vec<Value> {
     if !reply.text.is_empty() {
         blocks.push(json!({"type": "text", "text": reply.text}));
     }
-    let answer = reply.answer.iter().map(|answer| ("answer", answer));
+    let answer = reply.answer.iter().map(|answer| ("final_answer", answer));
     let calls = reply.calls.iter().map(|(name, input)| (&**name, input));
     for (n, (name, input)) in calls.chain(answer).enumerate() {
         blocks.push(json!({
