@@ -106,7 +106,7 @@ pub(crate) fn door_bytes(door: Door) -> Vec<u8> {
         Door::Trigger(id) => (2, Some(id.uuid())),
     };
     let mut bytes = vec![kind];
-    bytes.extend(id.iter().flat_map(|id| id.as_bytes()));
+    bytes.extend(id.iter().flat_map(Uuid::as_bytes));
     bytes
 }
 
