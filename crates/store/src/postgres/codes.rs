@@ -9,82 +9,41 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::row::{corrupt, get, integer, limit, small, unsigned};
-use crate::StoreError;
-
-/// In the order of their numbers.
-const EXECUTION_STATES: [ExecutionState; 6] = [
-    ExecutionState::Pending,
-    ExecutionState::Running,
-    ExecutionState::Waiting,
-    ExecutionState::Completed,
-    ExecutionState::Failed,
-    ExecutionState::Stopped,
-];
-const STEP_STATES: [StepState; 8] = [
-    StepState::Waiting,
-    StepState::Blocked,
-    StepState::Completed,
-    StepState::Failed,
-    StepState::Cancelled,
-    StepState::Skipped,
-    StepState::Retried,
-    StepState::Resumed,
-];
-const OUTCOMES: [Outcome; 6] = [
-    Outcome::Started,
-    Outcome::Ignored,
-    Outcome::Duplicate,
-    Outcome::Challenge,
-    Outcome::Refused,
-    Outcome::Failed,
-];
+use super::row::{corrupt, get, integer, number, small, unsigned};
+use crate::{StoreError, run_columns};
 
 const GENERIC: i16 = 0;
 const SOURCE: i16 = 1;
 const TRIGGER: i16 = 2;
 
-fn number_of<T: PartialEq>(all: &[T], one: &T) -> i16 {
-    all.iter()
-        .position(|other| other == one)
-        .map_or(-1, |index| small(limit(index)))
-}
-
-fn one_of<T: Copy>(all: &[T], number: i16, what: &str) -> Result<T, StoreError> {
-    usize::try_from(number)
-        .ok()
-        .and_then(|index| all.get(index).copied())
-        .ok_or_else(|| corrupt(what))
-}
-
 /// The column `executions.state`.
 pub(super) fn execution_state_number(state: ExecutionState) -> i16 {
-    number_of(&EXECUTION_STATES, &state)
+    small(run_columns::execution_state_number(state))
 }
 
 /// The column `executions.state`, read.
 pub(super) fn execution_state(row: &Row, column: usize) -> Result<ExecutionState, StoreError> {
-    one_of(&EXECUTION_STATES, get(row, column)?, "an execution's state")
+    run_columns::execution_state(number(row, column)?)
 }
 
 /// The column `steps.state`.
 pub(super) fn step_state_number(state: StepState) -> i16 {
-    number_of(&STEP_STATES, &state)
+    small(run_columns::step_state_number(state))
 }
 
 /// The column `steps.state`, read.
 pub(super) fn step_state(row: &Row, column: usize) -> Result<StepState, StoreError> {
-    one_of(&STEP_STATES, get(row, column)?, "a step's state")
+    run_columns::step_state(number(row, column)?)
 }
 
 /// The column `receipts.outcome`.
 pub(super) fn outcome_number(outcome: Outcome) -> i16 {
-    number_of(&OUTCOMES, &outcome)
+    small(run_columns::outcome_number(outcome))
 }
 
 /// The column `receipts.outcome`, read.
 pub(super) fn outcome(row: &Row, column: usize) -> Result<Outcome, StoreError> {
-    one_of(&OUTCOMES, get(row, column)?, "a receipt's outcome")
+    run_columns::outcome(number(row, column)?)
 }
 
 /// The columns `receipts.door` and `receipts.door_id`.
@@ -111,20 +70,14 @@ pub(super) fn door(row: &Row, column: usize) -> Result<Door, StoreError> {
 pub(super) const STOP: i16 = 0;
 
 /// The columns `signals.kind` and `signals.step`.
-pub(super) const fn signal_columns(signal: &Signal) -> (i16, Option<u32>) {
-    match signal {
-        Signal::Stop { .. } => (STOP, None),
-        Signal::Retry { .. } => (1, None),
-        Signal::Approval { step, .. } => (2, Some(*step)),
-        Signal::Callback { step, .. } => (3, Some(*step)),
-        Signal::Ended { .. } => (4, None),
-    }
+pub(super) fn signal_columns(signal: &Signal) -> (i16, Option<i32>) {
+    let (kind, step) = run_columns::signal_kind(signal);
+    (small(kind), step.map(int))
 }
 
 /// A value as JSON text. (JSON writes U+0000 as an escape, so a column can hold it.)
-pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreError::Failed(format!("a record that is no JSON: {error}")))
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    run_columns::to_json(value, "a record")
 }
 
 /// A value as JSON text, if there is one.
@@ -138,7 +91,7 @@ pub(super) fn from_json<T: DeserializeOwned>(
     column: usize,
     what: &str,
 ) -> Result<T, StoreError> {
-    serde_json::from_str(get(row, column)?).map_err(|error| corrupt(&format!("{what} ({error})")))
+    run_columns::from_json(get(row, column)?, what)
 }
 
 /// Reads JSON text that may be missing.
@@ -148,9 +101,8 @@ pub(super) fn from_json_or_null<T: DeserializeOwned>(
     what: &str,
 ) -> Result<Option<T>, StoreError> {
     get::<Option<&str>>(row, column)?
-        .map(serde_json::from_str)
+        .map(|json| run_columns::from_json(json, what))
         .transpose()
-        .map_err(|error| corrupt(&format!("{what} ({error})")))
 }
 
 /// A count for an `INTEGER` column.
@@ -192,26 +144,4 @@ pub(super) fn usage(row: &Row, column: usize) -> Result<Usage, StoreError> {
 /// Ids as a column of an array.
 pub(super) fn uuids(ids: &[ExecutionId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.uuid()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_numbers_are_those_that_the_schema_names() {
-        let schema = include_str!("migrations/0002_workflows.sql");
-        let listed = |names: &[&str]| {
-            let numbered: Vec<_> = names
-                .iter()
-                .enumerate()
-                .map(|(number, name)| format!("{number} {name}"))
-                .collect();
-            schema.contains(&format!("-- {}\n", numbered.join(", ")))
-                || schema.contains(&format!(" {}\n", numbered.join(", ")))
-        };
-        assert!(listed(&EXECUTION_STATES.map(ExecutionState::as_str)));
-        assert!(listed(&STEP_STATES.map(StepState::as_str)));
-        assert!(listed(&OUTCOMES.map(Outcome::as_str)));
-    }
 }

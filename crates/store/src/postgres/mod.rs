@@ -8,10 +8,15 @@
 //! deliveries and attempts lie in. The transitions and look-ups stand in a file per resource, as
 //! in [`sqlite`](crate::sqlite).
 //!
-//! *Fencing.* A held delivery carries the number of its holder's lease. A result is written only
-//! if that number is still there, so what a node does under a lease that ended changes nothing.
-//! Whoever ends a lease removes its rows of `fences` first: these are locked by each batch of
-//! the node, so nothing can be held under a lease that has ended.
+//! `flows` has the transitions of workflows, executions and intake, a transaction each: `record`
+//! writes what an execution has come to; `turns`, `pools` and `receipts` keep what is limited or
+//! unique across the nodes. The order in which they lock stands in `executions`.
+//!
+//! *Fencing.* A held delivery or execution carries the number of its holder's lease. A result is
+//! written only if that number is still there, so what a node does under a lease that ended changes
+//! nothing. Whoever ends a lease removes its rows of `fences` first: these are locked by each batch
+//! of the node, and by each transition that holds something, so nothing can be held under a lease
+//! that has ended.
 //!
 //! *Leases save work, the event id gives correctness:* a node that stops and goes on later may
 //! send once more what it had begun to send, under the same id.

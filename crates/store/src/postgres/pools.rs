@@ -34,6 +34,16 @@ pub(super) struct Units {
 }
 
 impl Units {
+    /// Whether a record may have to do with pools.
+    pub(super) fn concerned(record: &Record, ends: bool) -> bool {
+        ends || !(record.takes.is_empty() && record.gives.is_empty() && record.waits_for.is_empty())
+    }
+
+    /// Whether units are given back.
+    pub(super) fn gives(&self) -> bool {
+        !self.given.is_empty()
+    }
+
     /// Locks the pools by name, and reads how things stand there.
     pub(super) async fn lock(
         tx: &Transaction<'_>,
@@ -41,8 +51,7 @@ impl Units {
         ends: bool,
     ) -> Result<Self, StoreError> {
         let mut units = Self::default();
-        let touches = !(record.takes.is_empty() && record.gives.is_empty());
-        if !ends && !touches && record.waits_for.is_empty() {
+        if !Self::concerned(record, ends) {
             return Ok(units);
         }
         units.own = own(tx, record.workspace, record.execution).await?;

@@ -2,6 +2,7 @@
 
 use deadpool_postgres::Transaction;
 use domain::{ExecutionId, Timestamp};
+use futures_util::future::{try_join, try_join4};
 
 use super::{
     accept,
@@ -40,39 +41,55 @@ impl Outcome {
 
 /// See [`crate::Executions::record`].
 pub(super) async fn record(tx: &Transaction<'_>, record: &Record) -> Result<Outcome, StoreError> {
-    if !fence(tx, record.lease).await? {
-        return Ok(Outcome {
-            alive: false,
-            ..Outcome::unwritten(Recorded::LeaseLost)
-        });
-    }
     let ends = record
         .change
         .as_ref()
         .is_some_and(|change| change.state.is_final());
-    let mut units = Units::lock(tx, record, ends).await?;
     let turn = record.limit.filter(|_| ends);
-    let workflows = limited(&record.starts).chain(turn.map(|(workflow, _)| workflow));
-    turns::lock(tx, workflows).await?;
-    if !lock_rows(tx, record).await? {
-        return Ok(Outcome::unwritten(Recorded::LeaseLost));
+    let mut units = Units::default();
+    let mut workflows = limited(&record.starts)
+        .chain(turn.map(|(workflow, _)| workflow))
+        .peekable();
+    let (alive, held) = if Units::concerned(record, ends) || workflows.peek().is_some() {
+        let alive = fence(tx, record.lease).await?;
+        units = Units::lock(tx, record, ends).await?;
+        turns::lock(tx, workflows).await?;
+        (alive, lock_rows(tx, record).await?)
+    } else {
+        // Nothing stands between them: they go out together.
+        try_join(fence(tx, record.lease), lock_rows(tx, record)).await?
+    };
+    if !(alive && held) {
+        return Ok(Outcome {
+            alive,
+            ..Outcome::unwritten(Recorded::LeaseLost)
+        });
     }
     let free = match units.change(tx, record).await? {
         Ok(free) => free,
         Err(short) => return Ok(Outcome::unwritten(short)),
     };
-    steps::write(tx, record.workspace, record.execution, &record.steps).await?;
-    signals::remove(tx, record.workspace, record.execution, &record.signals).await?;
-    let mut stirs = apply(tx, record, ends, &units).await?;
-    stirs |= units.wake(tx, record).await?;
-    let started = start_in_turn(tx, &record.starts, Some(record.lease)).await?;
-    stirs |= (record.starts.iter().zip(&started))
-        .any(|(start, started)| !start.held && *started == Started::Running);
-    stirs |= tell(tx, record).await?;
-    if let Some((workflow, max)) = turn {
-        stirs |= turns::pass_on(tx, record.workspace, workflow, max, record.now).await? > 0;
-    }
-    let accepted = accept::store_under(tx, &record.events, Some(record.lease)).await?;
+    let events = accept::store_under(tx, &record.events, Some(record.lease));
+    let own = write_own(tx, record, ends, &units);
+    let (started, stirs, accepted) = if turn.is_none()
+        && record.starts.is_empty()
+        && record.tells.is_empty()
+        && !units.gives()
+    {
+        let (stirs, accepted) = try_join(own, events).await?;
+        (Vec::new(), stirs, accepted)
+    } else {
+        let mut stirs = own.await?;
+        stirs |= units.wake(tx, record).await?;
+        let started = start_in_turn(tx, &record.starts, Some(record.lease)).await?;
+        stirs |= (record.starts.iter().zip(&started))
+            .any(|(start, started)| !start.held && *started == Started::Running);
+        stirs |= tell(tx, record).await?;
+        if let Some((workflow, max)) = turn {
+            stirs |= turns::pass_on(tx, record.workspace, workflow, max, record.now).await? > 0;
+        }
+        (started, stirs, events.await?)
+    };
     let recorded = Recorded::Written {
         accepted,
         started,
@@ -105,91 +122,102 @@ async fn lock_rows(tx: &Transaction<'_>, record: &Record) -> Result<bool, StoreE
     Ok(false)
 }
 
-/// Writes what changes of the execution itself; answers whether it is due at once.
-async fn apply(
+/// Writes what is the execution's own, in one go; answers whether it is due at once.
+async fn write_own(
     tx: &Transaction<'_>,
     record: &Record,
     ends: bool,
     units: &Units,
 ) -> Result<bool, StoreError> {
-    if ends {
-        forget(tx, record).await?;
-    } else {
-        pools::wait(tx, record).await?;
-    }
+    let (workspace, execution) = (record.workspace, record.execution);
+    let waits = async {
+        if ends {
+            forget(tx, record).await
+        } else {
+            pools::wait(tx, record).await
+        }
+    };
+    let ((), (), (), at_once) = try_join4(
+        steps::write(tx, workspace, execution, &record.steps),
+        signals::remove(tx, workspace, execution, &record.signals),
+        waits,
+        change(tx, record, ends, units),
+    )
+    .await?;
+    Ok(at_once)
+}
+
+/// Writes what changes of the execution itself; answers whether it is due at once.
+async fn change(
+    tx: &Transaction<'_>,
+    record: &Record,
+    ends: bool,
+    units: &Units,
+) -> Result<bool, StoreError> {
     let Some(change) = &record.change else {
         return Ok(false);
     };
     let held = change.held && !ends;
-    let (mut due, mut at_once) = (None, false);
-    if held {
-        due = Some(record.now);
-    } else if !ends {
-        due = change.due_at;
-        if units.has_some(record) {
-            let soon = Timestamp::from_ms(record.now.ms().saturating_add(LOOK_AGAIN_MS));
-            due = Some(due.map_or(soon, |at| at.min(soon)));
-        }
-        at_once = has_signals(tx, record).await?;
-        if at_once {
-            due = Some(due.map_or(record.now, |at| at.min(record.now)));
-        }
-    }
-    update(tx, record, change, held, due).await?;
-    Ok(at_once)
+    let due = if held {
+        Some(record.now)
+    } else if ends {
+        None
+    } else if units.has_some(record) {
+        let soon = Timestamp::from_ms(record.now.ms().saturating_add(LOOK_AGAIN_MS));
+        Some(change.due_at.map_or(soon, |at| at.min(soon)))
+    } else {
+        change.due_at
+    };
+    update(tx, record, change, (held, !held && !ends), due).await
 }
 
+/// Updates the execution's row. One that `rests` is due at once if signals wait that were not
+/// taken up: its row is locked, so none can come meanwhile. Answers whether it is.
 async fn update(
     tx: &Transaction<'_>,
     record: &Record,
     change: &ExecutionChange,
-    held: bool,
+    (held, rests): (bool, bool),
     due: Option<Timestamp>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let update = tx
         .prepare_cached(
             "UPDATE executions
-             SET state = $3, held_by = $4, due_ms = $5, started_ms = coalesce(started_ms, $6), ended_ms = $7,
-                 result = $8, error = $9, steps = $10, tokens_in = $11, tokens_out = $12, cost_nanos = $13
-             WHERE workspace = $1 AND id = $2",
+             SET state = $3, held_by = $4, started_ms = coalesce(started_ms, $6), ended_ms = $7,
+                 result = $8, error = $9, steps = $10, tokens_in = $11, tokens_out = $12, cost_nanos = $13,
+                 due_ms = CASE WHEN $14 AND EXISTS (SELECT 1 FROM signals s
+                                                    WHERE s.workspace = $1 AND s.execution = $2
+                                                      AND s.number <> ALL ($15))
+                               THEN least($5, $16::bigint) ELSE $5 END
+             WHERE workspace = $1 AND id = $2
+             RETURNING $14 AND coalesce(due_ms <= $16, FALSE)",
         )
         .await?;
     let (tokens_in, tokens_out, cost_nanos) = usage_columns(change.usage);
-    tx.execute(
-        &update,
-        &[
-            &record.workspace.number(),
-            &record.execution.uuid(),
-            &execution_state_number(change.state),
-            &if held { record.lease.0 } else { 0 },
-            &due.map(Timestamp::ms),
-            &change.started_at.map(Timestamp::ms),
-            &change.ended_at.map(Timestamp::ms),
-            &change.result.as_deref(),
-            &json_or_null(change.error.as_ref())?,
-            &int(change.steps),
-            &tokens_in,
-            &tokens_out,
-            &cost_nanos,
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Whether signals wait that were not taken up. The execution's row is locked, so none can come
-/// meanwhile.
-async fn has_signals(tx: &Transaction<'_>, record: &Record) -> Result<bool, StoreError> {
-    let look = tx
-        .prepare_cached("SELECT 1 FROM signals WHERE workspace = $1 AND execution = $2 LIMIT 1")
-        .await?;
-    let found = tx
-        .query_opt(
-            &look,
-            &[&record.workspace.number(), &record.execution.uuid()],
+    let row = tx
+        .query_one(
+            &update,
+            &[
+                &record.workspace.number(),
+                &record.execution.uuid(),
+                &execution_state_number(change.state),
+                &if held { record.lease.0 } else { 0 },
+                &due.map(Timestamp::ms),
+                &change.started_at.map(Timestamp::ms),
+                &change.ended_at.map(Timestamp::ms),
+                &change.result.as_deref(),
+                &json_or_null(change.error.as_ref())?,
+                &int(change.steps),
+                &tokens_in,
+                &tokens_out,
+                &cost_nanos,
+                &rests,
+                &record.signals,
+                &record.now.ms(),
+            ],
         )
         .await?;
-    Ok(found.is_some())
+    get(&row, 0)
 }
 
 /// Forgets what an execution that has ended would still have heard of or waited for.

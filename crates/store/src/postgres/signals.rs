@@ -7,7 +7,7 @@ use domain::{
 };
 
 use super::{
-    codes::{execution_state, from_json, int, json, signal_columns},
+    codes::{execution_state, from_json, json, signal_columns},
     executions::ByExecution,
     row::{get, limit},
 };
@@ -41,11 +41,8 @@ pub(super) async fn leave(
             "INSERT INTO signals (workspace, execution, kind, step, signal) VALUES ($1, $2, $3, $4, $5)",
         )
         .await?;
-    tx.execute(
-        &insert,
-        &[&number, &id, &kind, &step.map(int), &json(signal)?],
-    )
-    .await?;
+    tx.execute(&insert, &[&number, &id, &kind, &step, &json(signal)?])
+        .await?;
     if held_by != 0 {
         return Ok(Signalled::Held {
             here: held_by == own.0,
@@ -92,7 +89,7 @@ async fn fits(
         )
         .await?;
     let waits = tx
-        .query_opt(&find, &[&workspace.number(), &execution.uuid(), &int(step)])
+        .query_opt(&find, &[&workspace.number(), &execution.uuid(), &step])
         .await?;
     Ok(waits.is_some())
 }

@@ -161,8 +161,8 @@ CREATE TABLE signals (
     workspace BIGINT   NOT NULL, -- whose it is
     execution UUID     NOT NULL, -- for which execution
     number    BIGINT   NOT NULL DEFAULT nextval('signal_numbers'), -- greater for each later one
-    kind      SMALLINT NOT NULL, -- 0 stop, 1 retry, 2 an approval's answer, 3 a callback, 4 another execution's end
-    step      INTEGER,           -- kinds 2 and 3: number of the step that waits for it
+    kind      SMALLINT NOT NULL, -- 0 stop, 1 retry, 2 an approval's answer or a callback, 3 another execution's end
+    step      INTEGER,           -- kind 2: number of the step that waits for it
     signal    TEXT     NOT NULL, -- what it says, JSON
     PRIMARY KEY (workspace, execution, number)
 );
