@@ -21,6 +21,7 @@ mod drive;
 pub mod events;
 pub mod follow;
 pub mod outbox;
+pub mod present;
 pub mod programs;
 mod record;
 mod schedule;
