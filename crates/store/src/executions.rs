@@ -18,8 +18,9 @@ use crate::{Accepted, Lease, NewEvent, Page, StoreError};
 /// Transitions and look-ups of executions.
 #[async_trait]
 pub trait Executions: Send + Sync {
-    /// Starts an execution, with the events that say so (which are stored only if it starts at
-    /// once).
+    /// Starts an execution, with the events that say so, which are stored only if it starts at
+    /// once: no answers to them stand beside [`Started::Queued`] and [`Started::Skipped`]. Whoever
+    /// takes up one that was queued tells of its start.
     async fn start(
         &self,
         start: Start,
@@ -33,9 +34,9 @@ pub trait Executions: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Takes up to `limit` executions that are due at `now` and that nobody holds under this
-    /// process's lease, earliest due first, with their steps and the signals that wait for them.
-    /// What a process that is gone has held is due at once.
+    /// Takes up to `limit` executions that are due at `now` and that nobody holds, earliest due
+    /// first, with their steps and the signals that wait for them. What a process that is gone
+    /// has held is due at once.
     async fn claim_executions(
         &self,
         now: Timestamp,
@@ -58,11 +59,16 @@ pub trait Executions: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Leaves a signal for an execution, which is due at `now` if nobody holds it.
+    /// Leaves a signal for an execution, which is due at `now` if nobody holds it and it was not
+    /// due before. Signals that an execution has not taken up when it ends are dropped. Their
+    /// numbers grow and are never used again.
     ///
-    /// [`Signal::Retry`] is for one that failed or was stopped: it is running again, and what it
-    /// ended with (`ended_at`, `error`, `result`) is cleared. All others are for one that has not
-    /// ended; an answer to an approval or a callback only for a step that waits and has none yet.
+    /// [`Signal::Retry`] is for one that failed or was stopped: it is running again, whatever its
+    /// workflow's concurrency, and what it ended with (`ended_at`, `error`, `result`) is cleared.
+    /// All others are for one that has not ended, [`Signal::Stop`] also for one that waits for its
+    /// turn; an answer to an approval or a callback only for a step that waits
+    /// ([`domain::execution::StepState::Waiting`]) and for which no answer of either kind waits
+    /// to be taken up.
     async fn signal(
         &self,
         workspace: WorkspaceId,
@@ -87,7 +93,7 @@ pub trait Executions: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Executions, newest first.
+    /// Executions, newest first. `due_at` says nothing of one that is held.
     async fn executions(
         &self,
         workspace: WorkspaceId,
@@ -106,7 +112,8 @@ pub trait Executions: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Makes a pool or changes how many units it has; what is taken stays taken.
+    /// Makes a pool or changes how many units it has; what is taken stays taken. If it gets more
+    /// units than it had, what waits for it is due at once.
     async fn put_pool(
         &self,
         workspace: WorkspaceId,
@@ -116,7 +123,8 @@ pub trait Executions: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Removes a pool; `false` if there is none. What waits for it is due at `now`.
+    /// Removes a pool, and what is taken of it; `false` if there is none. What waits for it is
+    /// due at `now`.
     async fn delete_pool(
         &self,
         workspace: WorkspaceId,
@@ -132,9 +140,10 @@ pub trait Executions: Send + Sync {
     }
 
     /// Removes, in one short transaction, up to `limit` executions that ended before `before`,
-    /// with their steps, receipts received before `before` whose executions are all removed or
-    /// ended before it, and versions of removed workflows that no execution names. Answers how
-    /// many records of all kinds it removed; 0: there is nothing more.
+    /// with their steps, up to `limit` receipts received before `before` whose executions are all
+    /// removed or ended before it, and up to `limit` versions of removed workflows that no
+    /// execution names. Answers how many executions, receipts and versions it removed; 0: there
+    /// is nothing more.
     async fn prune_executions(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
         Err(crate::unbuilt())
     }
@@ -152,11 +161,17 @@ pub struct Start {
 }
 
 /// How many executions of a workflow run at once.
+///
+/// Those count that have begun and not ended: running and waiting ones, and of the pending ones
+/// those whose turn it is (due or held). They are counted and one more is stored as one step: of
+/// starts at the same moment, no more run than may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The most that have begun and not ended.
     pub max: u32,
-    /// What becomes of one more.
+    /// What becomes of one more. With [`OnConflict::Cancel`] it runs at once, and as many of the
+    /// oldest that have begun as make room for it are left a [`Signal::Stop`] by `a newer
+    /// execution`; those for which one waits already make room too.
     pub on_conflict: OnConflict,
 }
 
@@ -165,7 +180,7 @@ pub struct Limit {
 pub enum Started {
     /// It runs.
     Running,
-    /// It waits for its turn: `Pending`, not held, not due.
+    /// It waits for its turn: `Pending`, not held, not due, without `started_at`.
     Queued,
     /// Another one runs, and it was not stored.
     Skipped,
@@ -186,23 +201,29 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// What changes of the execution itself; none: it goes on, held as before.
     pub change: Option<ExecutionChange>,
-    /// Signals that are taken up with this.
+    /// Numbers of its signals that are taken up with this; others are passed over.
     pub signals: Vec<i64>,
-    /// Units that are taken. If a pool has too few, nothing of the record is written and the
-    /// answer is [`Recorded::Short`].
+    /// Units that are taken, once `gives` are given back. If a pool has too few, nothing of the
+    /// record is written and the answer is [`Recorded::Short`]. What a run takes of a pool of
+    /// which it has units replaces those: after a crash it is begun anew.
     pub takes: Vec<Take>,
     /// Steps whose units are given back. The end of an execution gives back all that it has.
     pub gives: Vec<StepKey>,
-    /// Pools that the execution now waits for: when units are given back to one, it falls due.
+    /// Pools that the execution now waits for, all of them: any record replaces what it waited
+    /// for before. When units are given back to one and nobody holds the execution, it falls due.
+    /// If one of them has units free when the execution leaves its holder (they came meanwhile,
+    /// or are too few), it is due a second later at the latest.
     pub waits_for: Vec<String>,
     /// Executions that it starts.
     pub starts: Vec<Start>,
-    /// Signals for other executions (that of its end, for the one that waits for it).
+    /// Signals for other executions (that of its end, for the one that waits for it), left as
+    /// [`Executions::signal`] does; one that does not fit is dropped.
     pub tells: Vec<(ExecutionId, Signal)>,
-    /// Its workflow and that one's concurrency: when the execution ends, the oldest that waits
-    /// for its turn is due.
+    /// Its workflow and that one's concurrency now: when the execution ends, the oldest that wait
+    /// for their turn are due at `now`, as many as there is room for. They stay `Pending` until
+    /// whoever takes them up records otherwise.
     pub limit: Option<(WorkflowId, u32)>,
-    /// Events that this causes.
+    /// Events that this causes; stored whatever becomes of `starts`.
     pub events: Vec<NewEvent>,
 }
 
@@ -216,7 +237,7 @@ pub struct ExecutionChange {
     /// When it is due, if it is not held; none: when a signal or a unit comes. It is due at once
     /// if a signal has come that was not taken up.
     pub due_at: Option<Timestamp>,
-    /// When it began, where that was not known before.
+    /// When it began, where that was not known before; none leaves it.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
@@ -250,16 +271,16 @@ pub enum Recorded {
         accepted: Vec<Accepted>,
         /// What became of the executions that it starts, in order.
         started: Vec<Started>,
-        /// Units free in each pool that was taken from or given back to.
+        /// Units free in each pool that was taken from or given back to, by name.
         free: Vec<(String, u32)>,
     },
     /// The execution is no longer this lease's; nothing was written.
     LeaseLost,
     /// A pool has too few units; nothing was written.
     Short {
-        /// Which.
+        /// Which: the first of them by name.
         pool: String,
-        /// How many units are free; none: there is no such pool, or it never has so many.
+        /// How many units are free for it; none: there is no such pool, or it never has so many.
         free: Option<u32>,
     },
 }

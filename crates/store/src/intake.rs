@@ -59,6 +59,10 @@ pub trait Intake: Send + Sync {
     /// `event_id` and its outcome is `Started` or `Ignored`, an earlier receipt of the same
     /// workspace, door and event id with one of these outcomes makes it a duplicate: nothing is
     /// written then.
+    ///
+    /// The receipt that is kept names the executions that were stored: not those that were
+    /// skipped. `events` are stored unless there are `starts` and none of them runs at once; then
+    /// no answers to them stand in [`Received::New`].
     async fn receive(&self, receive: Receive) -> Result<Received, StoreError> {
         Err(crate::unbuilt())
     }

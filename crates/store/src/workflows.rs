@@ -10,16 +10,19 @@ use crate::{Accepted, NewEvent, Page, Start, Started, StoreError};
 #[async_trait]
 pub trait Workflows: Send + Sync {
     /// Stores a workflow with its first version, or its next one, and replaces the triggers that
-    /// its file brought along; events included, all in one transaction. A trigger that was there
-    /// with the same `config` keeps its id, key and `next_at`.
+    /// its file brought along (those with [`Trigger::of_definition`]; others stay); events
+    /// included, all in one transaction. A trigger that was there with the same `config` stays
+    /// the same, with its id, key, `next_at`, `active` and `created_at`: only its `source` and
+    /// `updated_at` become those of the new one.
     ///
-    /// Where `expected` is given, its newest version must be that one still; where not, the name
-    /// must be free. Otherwise nothing is written and the answer is `None`.
+    /// Where `expected` is given, its newest version must be that one still; where not, there
+    /// must be none of this id. The name must be free in the workspace, or its own. Otherwise
+    /// nothing is written and the answer is `None`.
     async fn put_workflow(&self, put: PutWorkflow) -> Result<Option<Vec<Accepted>>, StoreError> {
         Err(crate::unbuilt())
     }
 
-    /// Removes a workflow and its triggers, and stores `events`. Its versions stay for as long as
+    /// Removes a workflow and all its triggers, and stores `events`. Its versions stay for as long as
     /// executions name them ([`crate::Executions::prune_executions`]); executions that run go on.
     /// `None` if there is none.
     async fn delete_workflow(
@@ -84,7 +87,8 @@ pub trait Workflows: Send + Sync {
     }
 
     /// Replaces a trigger, if the record is still the one whose `updated_at` was `expected`;
-    /// `false` if it is not, or is gone.
+    /// `false` if it is not, or is gone. That it fired meanwhile does not count as a change, so
+    /// `next_at` is to be worked out anew, never carried over.
     async fn update_trigger(
         &self,
         trigger: Trigger,
@@ -117,7 +121,7 @@ pub trait Workflows: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Active triggers whose `next_at` has come, earliest first.
+    /// Active triggers whose `next_at` has come, earliest first, then by id.
     async fn due_triggers(&self, now: Timestamp, limit: usize) -> Result<Vec<Trigger>, StoreError> {
         Err(crate::unbuilt())
     }
@@ -127,8 +131,10 @@ pub trait Workflows: Send + Sync {
         Err(crate::unbuilt())
     }
 
-    /// Starts the execution of a trigger that is due and moves its `next_at`, atomically, if that
-    /// still is `expected`; `None` if it is not: somebody else has fired it.
+    /// Starts the execution of an active trigger that is due and moves its `next_at`, atomically,
+    /// if that still is `expected`; `None` if it is not, or the trigger is no longer active:
+    /// somebody else has fired it or switched it off. Its time is over also where the execution
+    /// is queued or skipped.
     async fn fire_trigger(
         &self,
         workspace: WorkspaceId,

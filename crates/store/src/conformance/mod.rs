@@ -5,6 +5,7 @@
 //! database it runs on. `simulation` takes random walks beside a model in memory.
 
 mod fixture;
+mod running;
 
 pub mod access;
 pub mod answers;
@@ -13,12 +14,21 @@ pub mod deliveries;
 pub mod due;
 pub mod event_types;
 pub mod events;
+pub mod executions;
+pub mod intake;
 pub mod lifetime;
+pub mod pools;
+pub mod records;
 pub mod replays;
 pub mod retention;
+pub mod signals;
 pub mod simulation;
+pub mod sources;
 pub mod stats;
+pub mod triggers;
+pub mod turns;
 pub mod webhooks;
+pub mod workflows;
 
 use async_trait::async_trait;
 
@@ -139,6 +149,82 @@ macro_rules! store_conformance {
                 deliveries_and_attempts_are_counted,
                 counts_begin_at_a_time,
                 a_retry_is_counted_anew,
+            ];
+            workflows: [
+                a_workflow_is_kept_whole,
+                a_version_follows_the_one_that_was_seen,
+                a_name_is_taken_once,
+                a_race_for_a_name_has_one_winner,
+                workflows_are_listed_oldest_first,
+                a_removed_workflow_leaves_its_versions,
+            ];
+            triggers: [
+                triggers_are_kept_whole_and_listed,
+                a_trigger_is_replaced_and_removed,
+                a_version_replaces_the_triggers_of_its_file,
+                due_triggers_are_told,
+                a_trigger_fires_once,
+            ];
+            executions: [
+                an_execution_is_kept_whole,
+                a_start_stores_its_events,
+                executions_are_listed,
+                what_is_due_is_claimed,
+                what_is_claimed_is_not_claimed_again,
+                what_is_released_is_due,
+                the_next_due_time_is_told,
+                what_a_gone_process_held_is_free,
+                what_ended_long_ago_is_removed,
+            ];
+            records: [
+                steps_are_kept_whole,
+                a_step_alone_changes_nothing_else,
+                an_end_is_written_whole,
+                only_the_holder_records,
+                a_lease_of_an_earlier_process_records_nothing,
+                a_signal_is_not_slept_through,
+                a_change_can_keep_it_held,
+                an_execution_starts_and_tells_others,
+            ];
+            turns: [
+                one_too_many_waits_for_its_turn,
+                a_changed_concurrency_counts_from_the_next_end,
+                a_stopped_one_that_waited_admits_nobody,
+                one_too_many_is_skipped,
+                one_too_many_has_the_oldest_stopped,
+                a_race_keeps_the_limit,
+                a_record_starts_within_the_limit,
+            ];
+            signals: [
+                a_signal_reaches_the_holder,
+                numbers_of_signals_are_not_used_again,
+                a_signal_wakes_what_waits,
+                what_has_ended_hears_nothing,
+                only_what_failed_or_was_stopped_is_retried,
+                a_step_is_answered_once,
+                a_race_of_answers_has_one_winner,
+            ];
+            pools: [
+                pools_are_made_changed_and_removed,
+                units_are_taken_all_or_none,
+                a_run_takes_its_units_once,
+                units_are_given_back,
+                who_waits_for_units_is_woken,
+                a_changed_pool_wakes_who_waits,
+                units_that_come_meanwhile_are_not_missed,
+                a_race_takes_no_more_than_there_is,
+            ];
+            sources: [
+                sources_are_kept_whole_and_listed,
+                a_sources_name_is_taken_once,
+                a_removed_source_takes_its_triggers_along,
+            ];
+            intake: [
+                receipts_are_kept_whole_and_listed,
+                a_request_starts_what_it_starts,
+                a_repeated_request_is_a_duplicate,
+                a_race_of_repeats_has_one_winner,
+                old_receipts_are_removed,
             ];
             lifetime: [
                 a_restart_keeps_everything,
