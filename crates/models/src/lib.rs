@@ -19,6 +19,8 @@ pub mod prices;
 mod answer;
 mod error;
 mod offline;
+mod provider;
+mod rounds;
 mod schema;
 mod settings;
 mod tool;
@@ -33,7 +35,7 @@ use egress::Egress;
 use serde_json::Value;
 
 pub use prices::{Price, Prices};
-pub use settings::{Keys, NoKeys, SearchProvider, Secret, Settings, SqlReader};
+pub use settings::{Keys, NoKeys, Patience, SearchProvider, Secret, Settings, SqlReader};
 
 /// What a model is to do.
 #[derive(Clone, Debug)]
@@ -87,6 +89,9 @@ pub enum Progress {
     Tool(String),
 }
 
+/// Who hears of it.
+type TurnProgress<'a> = dyn Fn(Progress) + Send + Sync + 'a;
+
 /// A handle that is cheap to clone.
 #[derive(Clone)]
 pub struct Models {
@@ -133,11 +138,7 @@ impl Models {
         if turn.offline || self.shared.settings.offline {
             return Ok(offline::turn(&turn));
         }
-        let _ = (&self.shared.egress, progress);
-        Err(TurnError::new(
-            "model_unreachable",
-            "models can only be run with --offline as yet",
-        ))
+        rounds::turn(&self.shared, &turn, progress).await
     }
 }
 

@@ -1,11 +1,11 @@
 //! What tokens cost: list prices of the providers' own APIs, in US dollars per million tokens.
 //!
-//! As published on 2026-11-20 for text, without batch discounts, long-context surcharges and
-//! tiers; the lists are at
-//! <https://ai.google.dev/gemini-api/docs/pricing>, <https://openai.com/api/pricing>,
-//! <https://www.anthropic.com/pricing>. Prices change: an operator overrides them with a JSON
+//! The providers publish them at <https://ai.google.dev/gemini-api/docs/pricing>,
+//! <https://openai.com/api/pricing> and <https://www.anthropic.com/pricing>. This list was made on
+//! 2026-11-20 for text, without batch discounts, long-context surcharges and tiers, and was not
+//! compared with theirs on that day. Prices change: an operator overrides them with a JSON
 //! object, `{"openai/gpt-4.1": {"input": 2.0, "output": 8.0, "cached": 0.5}}`. A model that is
-//! not listed costs 0, and the turn's detail says that it has no price.
+//! not listed costs 0, and the turn's detail says that it has no price (`"priced": false`).
 
 use std::collections::BTreeMap;
 
@@ -27,9 +27,10 @@ pub struct Price {
     pub cached: Option<f64>,
 }
 
-/// Provider and model, input, cached input, output. A name also stands for what continues it
-/// with `-` or `@` (`gpt-4.1-2025-04-14`); the longest that fits counts.
-const LIST: [(&str, f64, f64, f64); 31] = [
+/// Provider and model, input, cached input, output. A name also stands for its dated versions
+/// (`gpt-4.1-2025-04-14`), and for `-latest` and previews; other models of a family have a line
+/// of their own, or no price.
+const LIST: [(&str, f64, f64, f64); 32] = [
     ("google/gemini-2.0-flash", 0.10, 0.025, 0.40),
     ("google/gemini-2.0-flash-lite", 0.075, 0.075, 0.30),
     ("google/gemini-2.5-flash", 0.30, 0.03, 2.50),
@@ -58,6 +59,7 @@ const LIST: [(&str, f64, f64, f64); 31] = [
     ("anthropic/claude-haiku-4-5", 1.0, 0.10, 5.0),
     ("anthropic/claude-sonnet-4", 3.0, 0.30, 15.0),
     ("anthropic/claude-sonnet-4-5", 3.0, 0.30, 15.0),
+    ("anthropic/claude-sonnet-4-6", 3.0, 0.30, 15.0),
     ("anthropic/claude-opus-4", 15.0, 1.50, 75.0),
     ("anthropic/claude-opus-4-1", 15.0, 1.50, 75.0),
     ("anthropic/claude-opus-4-5", 5.0, 0.50, 25.0),
@@ -125,7 +127,7 @@ impl Prices {
         let name = format!("{}/{model}", provider_name(provider));
         let fits = |listed: &str| {
             name.strip_prefix(listed)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '@', ':']))
+                .is_some_and(|rest| rest.is_empty() || is_version(rest))
         };
         let longest = self
             .0
@@ -142,6 +144,19 @@ impl Prices {
             None => None,
         }
     }
+}
+
+/// Whether what follows a model's name only says which version: `-20250514`, `@20250514`,
+/// `-2025-04-14`, `-001`, `-latest`, `-preview-09-2025`, `-exp`.
+fn is_version(rest: &str) -> bool {
+    let Some(version) = rest.strip_prefix(['-', '@', ':']) else {
+        return false;
+    };
+    let digits = version.bytes().take_while(u8::is_ascii_digit).count();
+    digits >= 3
+        || ["latest", "preview", "exp"]
+            .iter()
+            .any(|word| version.starts_with(word))
 }
 
 impl Price {
@@ -177,12 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "they are the list's own numbers")]
     fn the_longest_name_that_fits_counts() {
         let prices = Prices::default();
         let input = |model: &str| prices.of(Provider::Openai, model).map(|price| price.input);
         assert_eq!(input("gpt-4.1-2025-04-14"), Some(2.0));
         assert_eq!(input("gpt-4.1-mini-2025-04-14"), Some(0.4));
         assert_eq!(input("gpt-4.12"), None);
+        assert_eq!(input("gpt-4o-audio-preview"), None);
+        let opus = |model| prices.of(Provider::Anthropic, model);
+        assert_eq!(opus("claude-opus-4-20250514").unwrap().input, 15.0);
+        assert_eq!(opus("claude-opus-4-9"), None);
         let lite = prices.of(Provider::Google, "models/gemini-2.5-flash-lite");
         assert_eq!(lite.map(|price| price.output), Some(0.4));
         let local = prices.of(Provider::Ollama, "llama3").unwrap();

@@ -1,6 +1,11 @@
 //! What the operator sets. The binary fills it at the edge; nothing here reads the environment.
 
-use std::{fmt, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -87,6 +92,28 @@ impl SearchProvider {
     }
 }
 
+/// How long to wait for a model's answer to one request. A node's own timeout comes on top: it
+/// drops the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Until the answer begins. Default: 5 min, since some models think before they speak.
+    pub head: Duration,
+    /// For each next piece. Default: 2 min.
+    pub idle: Duration,
+    /// In all. Default: 15 min.
+    pub whole: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_mins(5),
+            idle: Duration::from_mins(2),
+            whole: Duration::from_mins(15),
+        }
+    }
+}
+
 /// What the operator sets. The default allows tools nothing on this machine.
 #[derive(Clone)]
 pub struct Settings {
@@ -96,14 +123,19 @@ pub struct Settings {
     pub keys: Arc<dyn Keys>,
     /// What tokens cost.
     pub prices: Prices,
+    /// The hosts beside the providers' own that a provider's key may be sent to
+    /// (`ALLOWED_API_HOSTS`); `*`: any. A workflow's author chooses `api_base`, and must not get
+    /// the operator's key by it: to other hosts requests go without one.
+    pub key_hosts: Vec<String>,
+    /// How long to wait for models.
+    pub patience: Patience,
     /// Where Ollama is, unless a model's `api_base` says so (`OLLAMA_HOST`).
     pub ollama_base: String,
     /// The folders that file tools and `sql_query` may use (`ALLOWED_PATHS`); none: none.
     pub allowed_paths: Vec<PathBuf>,
     /// The programs that `shell`, `process` and MCP servers may start (`ALLOWED_COMMANDS`).
     pub allowed_commands: Vec<String>,
-    /// The variables that `env_vars` may show (`ALLOWED_ENV`); `*` at the end stands for any
-    /// rest.
+    /// The variables that `env_vars` may show (`ALLOWED_ENV`), by their whole names.
     pub allowed_env: Vec<String>,
     /// Who searches the web.
     pub search_provider: SearchProvider,
@@ -121,6 +153,8 @@ impl Default for Settings {
             offline: false,
             keys: Arc::new(NoKeys),
             prices: Prices::default(),
+            key_hosts: Vec::new(),
+            patience: Patience::default(),
             ollama_base: "http://127.0.0.1:11434".to_owned(),
             allowed_paths: Vec::new(),
             allowed_commands: Vec::new(),

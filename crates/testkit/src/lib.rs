@@ -1,8 +1,9 @@
-//! What tests share: a clock that stands still, ids and randomness from a seed, receivers that
-//! do as they are told, and stores to work on: SQLite in a folder, or a PostgreSQL that the tests
+//! What tests share: a clock that stands still, ids and randomness from a seed, receivers and
+//! model servers that do as they are told, and stores to work on: SQLite in a folder, or a PostgreSQL that the tests
 //! start themselves. A failure is reproduced by its seed.
 
 pub mod edge;
+pub mod models;
 pub mod postgres;
 pub mod receiver;
 pub mod store;
