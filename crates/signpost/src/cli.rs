@@ -22,7 +22,7 @@ use crate::{
     bench,
     commands::{
         completions, deliveries, demo, doctor, event_types, events, keys, listen, logs, migrate,
-        nodes, openapi, replay, serve, sign, token, users, verify, webhooks,
+        nodes, openapi, replay, schema, serve, sign, token, users, validate, verify, webhooks,
     },
     output::Out,
     problem,
@@ -58,6 +58,7 @@ Examples:
   signpost webhooks create https://example.com/hook --events 'workflow.*'
   signpost events send workflow.completed -d '{\"workflowId\":\"w1\"}'
   signpost listen --forward-to http://127.0.0.1:3000/hook
+  signpost validate flow.yaml                     check a workflow file
   signpost doctor                                 find out what is wrong
 
 Exit codes: 0 done, 1 failed, 2 used wrongly. Add --json to read the output by program.";
@@ -81,6 +82,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Listen(listen::ListenArgs),
     Replay(replay::ReplayArgs),
+    Validate(validate::ValidateArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
     Token(token::TokenArgs),
@@ -91,6 +93,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     Bench(bench::BenchArgs),
     Openapi(openapi::OpenapiArgs),
+    Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -181,6 +184,8 @@ fn run(command: Command, out: Out, name: &'static str) -> Result<ExitCode> {
         Command::Doctor(args) => wait_for(doctor::run(args, out)),
         Command::Migrate(args) => wait_for(migrate::run(args, out)),
         Command::Openapi(args) => openapi::run(&args, out),
+        Command::Schema(args) => schema::run(&args, out),
+        Command::Validate(args) => validate::run(&args, out),
         Command::Completions(args) => completions::run(&args, command_line(name), out),
     }
 }

@@ -59,12 +59,12 @@ pub(crate) async fn step(shared: &Arc<Shared>) -> Result<usize, StoreError> {
     let claimed = match shared.store.claim_executions(shared.now(), places).await {
         Ok(claimed) => claimed,
         Err(error) => {
-            (0..places).for_each(|_| shared.leave_place());
+            shared.leave_places(places);
             return Err(error);
         }
     };
     let taken = claimed.len();
-    (taken..places).for_each(|_| shared.leave_place());
+    shared.leave_places(places - taken);
     for claimed in claimed {
         take_up(shared, claimed).await;
     }
@@ -127,18 +127,16 @@ async fn take_up(shared: &Arc<Shared>, claimed: ClaimedExecution) {
 /// The run as it was before any step.
 pub(crate) fn begin(prepared: &Arc<Prepared>, input: &[u8]) -> Run {
     let input: Map<String, Value> = serde_json::from_slice(input).unwrap_or_default();
-    match prepared.program.initial_state(&input) {
-        Ok(state) => Run::begin(Arc::clone(&prepared.program), state),
-        Err(_) => {
-            let mut run = Run::begin(Arc::clone(&prepared.program), Map::new());
-            run.fail(ExecutionError {
-                kind: "inputs_invalid".to_owned(),
-                message: "its inputs do not fit the workflow".to_owned(),
-                node: None,
-            });
-            run
-        }
+    if let Ok(state) = prepared.program.initial_state(&input) {
+        return Run::begin(Arc::clone(&prepared.program), state);
     }
+    let mut run = Run::begin(Arc::clone(&prepared.program), Map::new());
+    run.fail(ExecutionError {
+        kind: "inputs_invalid".to_owned(),
+        message: "its inputs do not fit the workflow".to_owned(),
+        node: None,
+    });
+    run
 }
 
 /// What runs again, and what a moment's passing and units that came free have changed.

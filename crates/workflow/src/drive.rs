@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Word {
     /// A signal has come, with its number.
-    Signal(i64, Signal),
+    Signal(i64, Box<Signal>),
     /// The process is going down: let go.
     Leave,
 }
@@ -91,7 +91,7 @@ impl Batch {
 
     /// Whether something of it has to be on disk before anything goes on.
     fn is_due(&self) -> bool {
-        !self.steps.is_empty() || !self.facts.is_empty() || !self.signals.is_empty()
+        self.starts || !self.steps.is_empty() || !self.facts.is_empty() || !self.signals.is_empty()
     }
 }
 
@@ -256,7 +256,7 @@ impl Shared {
                 }
             }
             word = words.recv() => match word {
-                Some(Word::Signal(number, signal)) => self.signal(live, batch, number, signal),
+                Some(Word::Signal(number, signal)) => self.signal(live, batch, number, *signal),
                 Some(Word::Leave) | None => return false,
             },
             () = sleep_until(wake) => {
@@ -303,30 +303,25 @@ impl Shared {
                     live.prepared.program.check_output(node, &output)
                 });
                 step.usage = usage;
-                step.detail = detail.map(bytes_of);
+                step.detail = detail.as_ref().map(bytes_of);
                 match checked {
                     Ok(()) => {
-                        step.output = Some(bytes_of(output));
+                        step.output = Some(bytes_of(&output));
                         batch.emits.extend(emits);
                         batch.children.extend(child);
                     }
                     Err(error) => fail(&mut step, error),
                 }
             }
-            Outcome::Failed {
-                error,
-                retryable,
-                retry_after,
-                usage,
-                detail,
-            } => {
-                step.usage = usage;
-                step.detail = detail.map(bytes_of);
-                if retryable {
+            Outcome::Failed(failure) => {
+                step.usage = failure.usage;
+                step.detail = failure.detail.as_ref().map(bytes_of);
+                if failure.retryable {
                     let jitter = self.edge.entropy.unit();
-                    step.until = live.run.retry_at(&key, attempt, now, retry_after, jitter);
+                    let at_least = failure.retry_after;
+                    step.until = live.run.retry_at(&key, attempt, now, at_least, jitter);
                 }
-                fail(&mut step, error);
+                fail(&mut step, failure.error);
             }
             Outcome::Waiting {
                 until,
@@ -336,7 +331,7 @@ impl Shared {
                 step.state = StepState::Waiting;
                 step.ended_at = None;
                 step.until = until;
-                step.detail = detail.map(bytes_of);
+                step.detail = detail.as_ref().map(bytes_of);
                 batch.children.extend(child);
             }
         }
@@ -359,7 +354,7 @@ impl Shared {
             }
             Signal::Retry { by } => {
                 if let Some(mut step) = live.run.retry_mark(now) {
-                    step.detail = Some(bytes_of(serde_json::json!({ "by": by })));
+                    step.detail = Some(bytes_of(&serde_json::json!({ "by": by })));
                     live.write(step, batch);
                 }
             }
@@ -373,9 +368,9 @@ impl Shared {
                     serde_json::json!({ "approved": approved, "by": by, "comment": comment });
                 let error =
                     (!approved).then(|| ("approval_denied", format!("{by} did not approve")));
-                self.answer(live, batch, step, output, error);
+                self.answer(live, batch, step, &output, error);
             }
-            Signal::Callback { step, body } => self.answer(live, batch, step, body, None),
+            Signal::Callback { step, body } => self.answer(live, batch, step, &body, None),
             Signal::Ended {
                 execution,
                 node,
@@ -400,7 +395,7 @@ impl Shared {
                         format!("the execution {execution} has {}{why}", state.as_str()),
                     )
                 });
-                self.answer(live, batch, step, result.unwrap_or(Value::Null), failure);
+                self.answer(live, batch, step, &result.unwrap_or(Value::Null), failure);
             }
         }
     }
@@ -411,7 +406,7 @@ impl Shared {
         live: &mut Live,
         batch: &mut Batch,
         number: u32,
-        output: Value,
+        output: &Value,
         failure: Option<(&str, String)>,
     ) {
         let Some(key) = live.run.waiting_as(number).cloned() else {
@@ -435,7 +430,7 @@ impl Shared {
             ),
             _ => {
                 let checked = node.map_or(Ok(()), |node| {
-                    live.prepared.program.check_output(node, &output)
+                    live.prepared.program.check_output(node, output)
                 });
                 match checked {
                     Ok(()) => step.output = Some(bytes_of(output)),
@@ -494,7 +489,7 @@ fn fail(step: &mut Step, error: ExecutionError) {
     step.error = Some(error);
 }
 
-pub(crate) fn bytes_of(value: Value) -> bytes::Bytes {
+pub(crate) fn bytes_of(value: &Value) -> bytes::Bytes {
     value.to_string().into()
 }
 
@@ -511,7 +506,7 @@ pub(crate) fn ended(execution: &mut Execution, end: &End, now: domain::Timestamp
     match end {
         End::Completed(result) => {
             execution.state = ExecutionState::Completed;
-            execution.result = Some(bytes_of(result.clone()));
+            execution.result = Some(bytes_of(result));
             Some(result.clone())
         }
         End::Failed(error) => {

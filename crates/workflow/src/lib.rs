@@ -280,7 +280,12 @@ impl Shared {
 
     /// Gives a place back.
     pub fn leave_place(&self) {
-        self.places.fetch_sub(1, Ordering::AcqRel);
+        self.leave_places(1);
+    }
+
+    /// Gives places back.
+    pub fn leave_places(&self, count: usize) {
+        self.places.fetch_sub(count, Ordering::AcqRel);
         self.idle_bell.notify_waiters();
     }
 
@@ -295,11 +300,6 @@ impl Shared {
             }
             bell.await;
         }
-    }
-
-    /// Whether an execution is in memory here.
-    pub fn is_live(&self, execution: ExecutionId) -> bool {
-        self.live.lock().contains_key(&execution)
     }
 
     /// Tells whoever follows.

@@ -106,12 +106,14 @@ impl From<JqError> for PrepareError {
 
 type Versions = FxHashMap<(WorkflowId, u32), Arc<Prepared>>;
 type Names = FxHashMap<(WorkspaceId, String), Arc<Workflow>>;
+type Ids = FxHashMap<(WorkspaceId, WorkflowId), Arc<Workflow>>;
 
 /// Versions that were prepared, and workflows by name.
 #[derive(Default)]
 pub struct Programs {
     versions: Mutex<Versions>,
     names: Mutex<Names>,
+    ids: Mutex<Ids>,
 }
 
 impl Programs {
@@ -171,8 +173,34 @@ impl Programs {
         Ok(Some(workflow))
     }
 
-    /// Forgets which version is the newest of each name: something was changed.
+    /// The workflow of this id, as it was last read.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn by_id(
+        &self,
+        store: &SharedStore,
+        workspace: WorkspaceId,
+        id: WorkflowId,
+    ) -> Result<Option<Arc<Workflow>>, StoreError> {
+        if let Some(found) = self.ids.lock().get(&(workspace, id)) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let Some(workflow) = store.workflow(workspace, id).await? else {
+            return Ok(None);
+        };
+        let workflow = Arc::new(workflow);
+        let mut ids = self.ids.lock();
+        if ids.len() >= NAMES_MAX {
+            ids.clear();
+        }
+        ids.insert((workspace, id), Arc::clone(&workflow));
+        Ok(Some(workflow))
+    }
+
+    /// Forgets which version is each workflow's newest: something was changed.
     pub fn forget_names(&self) {
         self.names.lock().clear();
+        self.ids.lock().clear();
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     ExecutionId, Timestamp,
-    execution::{Cause, ExecutionError, ExecutionState, Signal, StepKey, StepState},
+    execution::{Cause, ExecutionError, ExecutionState, Signal, Step, StepKey, StepState},
 };
 use serde_json::{Value, json};
 use store::{ExecutionChange, Record, Recorded, Started, StoreError, Take};
@@ -51,7 +51,7 @@ impl Shared {
             execution: live.execution.id,
             lease: live.lease,
             now,
-            steps: batch.steps.clone(),
+            steps: Vec::new(),
             change: None,
             signals: batch.signals.clone(),
             takes: takes(live, &batch.runs),
@@ -62,10 +62,13 @@ impl Shared {
             limit: None,
             events: Vec::new(),
         };
-        let before = live.execution.clone();
+        // A record that takes units may have to be made anew.
+        let before = (!record.takes.is_empty()).then(|| live.execution.clone());
+        record.steps = std::mem::take(&mut batch.steps);
         let result = if leaves {
-            self.leave(live, &mut record, now)
+            leave(live, &mut record, now)
         } else {
+            record.change = batch.starts.then(|| change(live, true));
             None
         };
         let told = self.told(live, batch, &record, result.as_ref()).await;
@@ -78,6 +81,7 @@ impl Shared {
                     accepted, started, ..
                 }) => {
                     plan.end(Some(accepted), Started::Running);
+                    self.tell_steps(live, record.steps, leaves);
                     self.written(live, batch, leaves, children, started);
                     return Written::Yes;
                 }
@@ -88,7 +92,10 @@ impl Shared {
                 }
                 Ok(Recorded::Short { pool, free }) => {
                     plan.end(None, Started::Skipped);
-                    live.execution = before;
+                    if let Some(before) = before {
+                        live.execution = before;
+                    }
+                    batch.steps = record.steps;
                     short(live, batch, &pool, free, now);
                     break Written::Again;
                 }
@@ -101,7 +108,7 @@ impl Shared {
                 }
             }
         };
-        children.into_iter().for_each(|asked| self.not_begun(asked));
+        self.none_begun(children);
         outcome
     }
 
@@ -115,7 +122,7 @@ impl Shared {
                     children.push(asked);
                 }
                 Err(error) => {
-                    children.into_iter().for_each(|asked| self.not_begun(asked));
+                    self.none_begun(children);
                     live.run.fail(ExecutionError {
                         kind: "child_failed".to_owned(),
                         message: format!("a workflow could not be started: {error}"),
@@ -126,45 +133,6 @@ impl Shared {
             }
         }
         Some(children)
-    }
-
-    /// What changes of the execution as it leaves memory; answers its result.
-    fn leave(&self, live: &mut Live, record: &mut Record, now: Timestamp) -> Option<Value> {
-        let mut result = None;
-        let mut due_at = None;
-        if let Some(end) = live.run.end() {
-            result = ended(&mut live.execution, end, now);
-            record.limit = live
-                .prepared
-                .definition()
-                .concurrency
-                .map(|max| (live.prepared.workflow, max));
-            record.tells = tells(live, result.as_ref());
-        } else {
-            live.execution.state = ExecutionState::Waiting;
-            due_at = live.run.wakes_at();
-            record.waits_for = pools_of(live, &live.run.blocked());
-            if !record.waits_for.is_empty() {
-                let look = now + LOOK_FOR_UNITS_EVERY;
-                due_at = Some(due_at.map_or(look, |at| at.min(look)));
-            }
-        }
-        let execution = &mut live.execution;
-        execution.steps = live.run.steps();
-        execution.usage = live.run.usage();
-        execution.due_at = due_at;
-        record.change = Some(ExecutionChange {
-            state: execution.state,
-            held: false,
-            due_at,
-            started_at: execution.started_at,
-            ended_at: execution.ended_at,
-            result: execution.result.clone(),
-            error: execution.error.clone(),
-            steps: execution.steps,
-            usage: execution.usage,
-        });
-        result
     }
 
     /// The events of a batch.
@@ -229,6 +197,19 @@ impl Shared {
         }
     }
 
+    fn tell_steps(&self, live: &Live, steps: Vec<Step>, leaves: bool) {
+        let (workspace, id) = (live.execution.workspace, live.execution.id);
+        if self.notices.receiver_count() == 0 {
+            return;
+        }
+        for step in steps {
+            self.tell(workspace, id, What::Recorded(Box::new(step)));
+        }
+        if leaves {
+            self.tell(workspace, id, What::State(live.execution.state));
+        }
+    }
+
     /// What follows once a batch is on disk.
     fn written(
         self: &Arc<Self>,
@@ -238,15 +219,6 @@ impl Shared {
         children: Vec<Asked>,
         started: Vec<Started>,
     ) {
-        let (workspace, id) = (live.execution.workspace, live.execution.id);
-        if self.notices.receiver_count() > 0 {
-            for step in &batch.steps {
-                self.tell(workspace, id, What::Recorded(Box::new(step.clone())));
-            }
-            if leaves {
-                self.tell(workspace, id, What::State(live.execution.state));
-            }
-        }
         for (asked, started) in children.into_iter().zip(started) {
             self.begun(asked, started, live.lease);
         }
@@ -263,6 +235,51 @@ impl Shared {
         } else if leaves {
             self.due_bell.notify_one();
         }
+    }
+}
+
+/// What changes of the execution as it leaves memory; answers its result.
+fn leave(live: &mut Live, record: &mut Record, now: Timestamp) -> Option<Value> {
+    let mut result = None;
+    let mut due_at = None;
+    if let Some(end) = live.run.end() {
+        result = ended(&mut live.execution, end, now);
+        record.limit = live
+            .prepared
+            .definition()
+            .concurrency
+            .map(|max| (live.prepared.workflow, max));
+        record.tells = tells(live, result.as_ref());
+    } else {
+        live.execution.state = ExecutionState::Waiting;
+        due_at = live.run.wakes_at();
+        record.waits_for = pools_of(live, &live.run.blocked());
+        if !record.waits_for.is_empty() {
+            let look = now + LOOK_FOR_UNITS_EVERY;
+            due_at = Some(due_at.map_or(look, |at| at.min(look)));
+        }
+    }
+    let execution = &mut live.execution;
+    execution.steps = live.run.steps();
+    execution.usage = live.run.usage();
+    execution.due_at = due_at;
+    record.change = Some(change(live, false));
+    result
+}
+
+/// The execution as it stands.
+fn change(live: &Live, held: bool) -> ExecutionChange {
+    let execution = &live.execution;
+    ExecutionChange {
+        state: execution.state,
+        held,
+        due_at: execution.due_at,
+        started_at: execution.started_at,
+        ended_at: execution.ended_at,
+        result: execution.result.clone(),
+        error: execution.error.clone(),
+        steps: live.run.steps(),
+        usage: live.run.usage(),
     }
 }
 
@@ -350,22 +367,19 @@ fn short(live: &mut Live, batch: &mut Batch, pool: &str, free: Option<u32>, now:
         .find(|(name, _)| *name == pool)
         .map_or(0, |(_, units)| units);
     let mut step = live.run.note(&key, attempt, StepState::Blocked, now);
-    match free {
-        Some(free) => {
-            step.detail = Some(bytes_of(json!({ "pool": pool, "units": units })));
-            batch.short.push((key, pool.to_owned(), units, free));
-        }
-        None => {
-            step.state = StepState::Failed;
-            step.ended_at = Some(now);
-            step.error = Some(ExecutionError {
-                kind: "pool_unknown".to_owned(),
-                message: format!(
-                    "there is no pool `{pool}` of {units} units or more: declare it, or ask for fewer"
-                ),
-                node: Some(key.node.clone()),
-            });
-        }
+    if let Some(free) = free {
+        step.detail = Some(bytes_of(&json!({ "pool": pool, "units": units })));
+        batch.short.push((key, pool.to_owned(), units, free));
+    } else {
+        step.state = StepState::Failed;
+        step.ended_at = Some(now);
+        step.error = Some(ExecutionError {
+            kind: "pool_unknown".to_owned(),
+            message: format!(
+                "there is no pool `{pool}` of {units} units or more: declare it, or ask for fewer"
+            ),
+            node: Some(key.node.clone()),
+        });
     }
     batch.facts.extend(live.run.apply(&step));
     batch.steps.push(step);

@@ -109,9 +109,9 @@ async fn fire(shared: &Arc<Shared>, trigger: Trigger, now: Timestamp) -> Result<
                 .await;
             match fired {
                 Ok(Some(started)) => drop(shared.begun(asked, started, lease)),
-                Ok(None) => shared.not_begun(asked),
+                Ok(None) => shared.not_begun(&asked),
                 Err(error) => {
-                    shared.not_begun(asked);
+                    shared.not_begun(&asked);
                     return Err(error);
                 }
             }

@@ -65,7 +65,9 @@ pub(crate) async fn step(shared: &Arc<Shared>) -> Result<usize, StoreError> {
     let live = shared.live.lock();
     for held in signals {
         if let Some(way) = live.get(&held.execution)
-            && way.send(Word::Signal(held.number, held.signal)).is_ok()
+            && way
+                .send(Word::Signal(held.number, Box::new(held.signal)))
+                .is_ok()
         {
             handed += 1;
         }

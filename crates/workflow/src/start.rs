@@ -15,7 +15,7 @@ use domain::{
     },
 };
 use serde_json::{Map, Value};
-use store::{Lease, Page, Receive, Received, Start, Started, StoreError};
+use store::{Lease, Page, Receive, Received, Start, Started, StoreError, Workflow};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -173,7 +173,7 @@ impl Engine {
                 Ok(shared.begun(asked, started, lease))
             }
             Err(error) => {
-                shared.not_begun(asked);
+                shared.not_begun(&asked);
                 Err(error.into())
             }
         }
@@ -206,7 +206,7 @@ impl Engine {
             match shared.ask(request).await {
                 Ok(asked) => all.push(asked),
                 Err(error) => {
-                    all.into_iter().for_each(|asked| shared.not_begun(asked));
+                    shared.none_begun(all);
                     return Err(error);
                 }
             }
@@ -239,17 +239,31 @@ impl Engine {
                 executions,
             }) => {
                 plan.end(None, Started::Skipped);
-                all.into_iter().for_each(|asked| shared.not_begun(asked));
+                shared.none_begun(all);
                 Ok(Kept::Duplicate {
                     receipt,
                     executions,
                 })
             }
             Err(error) => {
-                all.into_iter().for_each(|asked| shared.not_begun(asked));
+                shared.none_begun(all);
                 Err(error.into())
             }
         }
+    }
+
+    /// The workflow that is named, with its newest version, ready to run.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be run.
+    pub async fn find(
+        &self,
+        workspace: WorkspaceId,
+        named: &WorkflowRef,
+    ) -> Result<(Arc<Workflow>, Arc<Prepared>), StartError> {
+        let workflow = self.shared.workflow(workspace, named).await?;
+        let prepared = self.shared.named(workspace, named, None).await?;
+        Ok((workflow, prepared))
     }
 
     /// Waits up to `patience` for the end of an execution that was just started.
@@ -297,6 +311,28 @@ impl Engine {
 }
 
 impl Shared {
+    /// The workflow that is named.
+    pub async fn workflow(
+        &self,
+        workspace: WorkspaceId,
+        named: &WorkflowRef,
+    ) -> Result<Arc<Workflow>, StartError> {
+        let (found, asked) = match named {
+            WorkflowRef::Name(name) => {
+                let found = self.programs.by_name(&self.store, workspace, name).await?;
+                (found, name.clone())
+            }
+            WorkflowRef::Id(id) => {
+                let found = self.programs.by_id(&self.store, workspace, *id).await?;
+                (found, id.to_string())
+            }
+        };
+        match found {
+            Some(workflow) => Ok(workflow),
+            None => Err(self.unknown(workspace, asked).await),
+        }
+    }
+
     /// The workflow that a request names, prepared.
     pub async fn named(
         &self,
@@ -304,22 +340,11 @@ impl Shared {
         named: &WorkflowRef,
         version: Option<u32>,
     ) -> Result<Arc<Prepared>, StartError> {
-        let (id, newest) = match named {
-            WorkflowRef::Name(name) => {
-                match self.programs.by_name(&self.store, workspace, name).await? {
-                    Some(workflow) => (workflow.id, workflow.version),
-                    None => return Err(self.unknown(workspace, name.clone()).await),
-                }
-            }
-            WorkflowRef::Id(id) => match self.store.workflow(workspace, *id).await? {
-                Some(workflow) => (workflow.id, workflow.version),
-                None => return Err(self.unknown(workspace, id.to_string()).await),
-            },
-        };
-        let version = version.unwrap_or(newest);
+        let workflow = self.workflow(workspace, named).await?;
+        let version = version.unwrap_or(workflow.version);
         Ok(self
             .programs
-            .get(&self.store, workspace, id, version)
+            .get(&self.store, workspace, workflow.id, version)
             .await?)
     }
 
@@ -401,9 +426,16 @@ impl Shared {
     }
 
     /// It was not stored.
-    pub fn not_begun(&self, asked: Asked) {
+    pub fn not_begun(&self, asked: &Asked) {
         if asked.held {
             self.leave_place();
+        }
+    }
+
+    /// None of them was stored.
+    pub fn none_begun(&self, all: Vec<Asked>) {
+        for asked in all {
+            self.not_begun(&asked);
         }
     }
 

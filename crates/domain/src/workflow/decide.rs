@@ -168,7 +168,7 @@ impl Run {
                 let key = self.key(*node, items.iteration, u32::try_from(*at).ok());
                 items.results[*at].is_none() && !self.active.contains_key(&key)
             };
-            (0..items.items.len()).find(begins).map(|at| (*node, at))
+            (0..items.all.len()).find(begins).map(|at| (*node, at))
         })
     }
 
@@ -504,7 +504,7 @@ impl Run {
         let run = Items {
             iteration,
             results: vec![None; items.len()],
-            items,
+            all: items,
             begun: 0,
             collect: collect.to_owned(),
         };

@@ -5,7 +5,7 @@
 //! already merged with the workflow's. Templates, conditions and jq expressions are kept as text
 //! that was parsed once when the definition was read, so reading it again cannot fail.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// The most nodes of one workflow.
@@ -68,6 +68,7 @@ pub struct Field {
     /// Whether an execution cannot start without it.
     pub required: bool,
     /// What it holds where no input does.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// What it is.
     pub description: String,
@@ -144,6 +145,7 @@ pub enum NodeKind {
         /// The event type's name, a template.
         event: String,
         /// The payload; its texts are templates. None: the node's inputs, or the state.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         data: Option<Value>,
     },
     /// Starts another workflow.
@@ -295,6 +297,7 @@ pub struct HttpNode {
     /// Headers, each value a template; line breaks in them are refused.
     pub headers: Vec<(String, String)>,
     /// The body; its texts are templates. A text is sent as it is, anything else as JSON.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     /// Statuses that are no failure, beside 2xx.
     pub accept: Vec<u16>,
@@ -447,6 +450,11 @@ pub struct WebhookSpec {
     pub url: String,
     /// What it subscribes to.
     pub events: Vec<String>,
+}
+
+/// A `null` that stands there is a value; what is left out is none.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 impl Definition {

@@ -1,4 +1,4 @@
-//! Workflows: what a file says ([`definition`]), and what follows from what has happened so far
+//! Workflows: what a file says ([`mod@file`], [`definition`]), and what follows from what has happened so far
 //! ([`run`], [`decide`]).
 //!
 //! A definition is read once, from either dialect of the file, into one form; nothing after the
@@ -7,7 +7,9 @@
 pub mod condition;
 pub mod decide;
 pub mod definition;
+pub mod file;
 pub mod program;
+mod python;
 pub mod run;
 pub mod scope;
 pub mod template;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     condition::{Condition, ConditionError},
     definition::{Definition, END, Field, FieldType, Node, NodeKind, Output, Route, START},
+    run::is_approval,
 };
 use crate::{execution::ExecutionError, nearest::nearest};
 
@@ -203,10 +204,10 @@ impl Program {
                     format!("inputs.{}", field.name),
                     format!("is required: {}", field.kind),
                 )),
+                // As in S3: a field that nobody has set yet is null.
                 None => {
-                    if let Some(value) = field.default.clone() {
-                        state.insert(field.name.clone(), value);
-                    }
+                    let value = field.default.clone().unwrap_or(Value::Null);
+                    state.insert(field.name.clone(), value);
                 }
             }
         }
@@ -271,9 +272,9 @@ pub(super) fn output_of<'v>(node: &Node, output: &'v Value, name: &str) -> Optio
     };
     match declared {
         Some(Output::Value(_)) => Some(output),
-        Some(Output::Fields(_)) => output.get(name),
-        None if node.outputs.len() == 1 => Some(output),
-        None => output.get(name),
+        // An approval's answer has fields of its own.
+        None if node.outputs.len() == 1 && !is_approval(&node.kind) => Some(output),
+        Some(Output::Fields(_)) | None => output.get(name),
     }
 }
 

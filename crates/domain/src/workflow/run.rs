@@ -85,7 +85,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Items {
     pub(super) iteration: u32,
-    pub(super) items: Vec<Value>,
+    pub(super) all: Vec<Value>,
     pub(super) results: Vec<Option<Value>>,
     pub(super) begun: usize,
     pub(super) collect: String,
@@ -203,7 +203,7 @@ impl Run {
     pub fn item(&self, key: &StepKey) -> Option<&Value> {
         let node = self.program.number(&key.node)?;
         let at = usize::try_from(key.item?).ok()?;
-        self.maps.get(&node)?.items.get(at)
+        self.maps.get(&node)?.all.get(at)
     }
 
     /// The number of the last step.

@@ -26,6 +26,9 @@ Examples:
   signpost bench --backlog 100000                  what waiting deliveries cost in memory
   signpost bench --database-url postgres://127.0.0.1/bench --nodes 2
                                                    two servers on one PostgreSQL database
+  signpost bench --workflow --connections 32       a signed webhook in, three durable steps, a signed
+                                                   webhook out; each answered when it has ended
+  signpost bench --workflow async                  the same, answered as soon as it is on disk
   signpost bench --url http://127.0.0.1:8000 --pid 4711 --json")]
 pub struct BenchArgs {
     /// Publish this many events, instead of for a time
@@ -52,6 +55,12 @@ pub struct BenchArgs {
     /// Deliveries in flight that each webhook allows [default: as many as connections, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub concurrency: Option<u32>,
+
+    /// Instead of publishing events, send signed webhooks that each start a workflow of three steps,
+    /// the last of which publishes the event that is delivered; answered when it has ended (`sync`)
+    /// or as soon as it is on disk (`async`)
+    #[arg(long, value_enum, value_name = "ANSWER", num_args = 0..=1, default_missing_value = "sync", conflicts_with_all = ["url", "batch", "backlog"])]
+    pub workflow: Option<Answers>,
 
     /// Size of an event's `data`, in bytes of JSON
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
@@ -176,6 +185,15 @@ pub enum Shape {
     Text,
     /// A field of three small values for every 40 bytes
     Fields,
+}
+
+/// When webhooks that start a workflow are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Answers {
+    /// When the workflow has ended
+    Sync,
+    /// When its start is on disk
+    Async,
 }
 
 impl BenchArgs {

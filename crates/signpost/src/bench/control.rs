@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::wire::{self, EVENT_NAME};
+use super::wire::{self, EVENT_NAME, WORKFLOW_NAME};
 
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -116,6 +116,40 @@ impl Control {
             (status, answer) => {
                 bail!("registering event type {EVENT_NAME} was answered {status}: {answer}")
             }
+        }
+    }
+
+    /// Registers the workflow that webhooks start: three steps, the last publishes the event.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(super) fn register_workflow(&self) -> Result<()> {
+        let config = json!({
+            "schema_version": "1.0",
+            "flow": { "name": WORKFLOW_NAME, "description": "Measured by signpost bench." },
+            "state": { "fields": {
+                "event": { "type": "dict", "required": true },
+                "checked": { "type": "dict" },
+                "order": { "type": "dict" },
+            } },
+            "nodes": [
+                { "id": "check", "kind": "transform", "outputs": ["checked"],
+                  "jq": "{seq: .state.event.seq, late: (.state.event.sent_ns < 0)}" },
+                { "id": "order", "kind": "transform", "outputs": ["order"],
+                  "jq": "{event: .state.event, check: .state.checked}" },
+                { "id": "tell", "kind": "emit", "event": EVENT_NAME, "data": "{event}" },
+            ],
+            "edges": [
+                { "from": "START", "to": "check" },
+                { "from": "check", "to": "order" },
+                { "from": "order", "to": "tell" },
+                { "from": "tell", "to": "END" },
+            ],
+        });
+        let body = json!({ "name": WORKFLOW_NAME, "config": config });
+        match self.send("POST", "/api/v1/workflows", Some(&body))? {
+            (200..300, _) => Ok(()),
+            (status, answer) => bail!("registering the workflow was answered {status}: {answer}"),
         }
     }
 

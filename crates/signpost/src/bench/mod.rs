@@ -51,7 +51,7 @@ use ring::hmac;
 
 use crate::edge;
 
-pub use self::args::BenchArgs;
+pub use self::args::{Answers, BenchArgs};
 use self::child::{Child, Launch};
 use self::control::{Control, Webhook};
 use self::database::Database;
@@ -62,7 +62,7 @@ use self::receiver::Receiver;
 use self::report::{Facts, Report};
 use self::traffic::{Shared, Traffic};
 use self::watch::{Observed, Schedule, Watched, Watcher};
-use self::wire::{PublishRequest, PublishShape};
+use self::wire::{PublishRequest, PublishShape, TriggerShape};
 
 /// How long answers may take once publishing is over.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -111,6 +111,7 @@ fn measure(args: &BenchArgs) -> Result<(Report, Result<()>)> {
             database: None,
         },
         fsync: None,
+        webhook_secret: String::new(),
     };
     let (shared, facts, webhooks) = measure_server(args, std::slice::from_ref(&control), &server)?;
     let removed = webhooks
@@ -125,7 +126,8 @@ fn measure_own(args: &BenchArgs) -> Result<(Report, Result<()>)> {
         Some(url) => Some(Database::create(url.expose())?),
         None => None,
     };
-    let children = start(args, database.as_ref())?;
+    let webhook_secret = hex::encode(edge::random::<32>());
+    let children = start(args, database.as_ref(), &webhook_secret)?;
     // The servers are in local mode; a token of another one would be refused.
     let controls = children
         .iter()
@@ -142,6 +144,7 @@ fn measure_own(args: &BenchArgs) -> Result<(Report, Result<()>)> {
         },
         // What is synced beside the server says nothing of a database elsewhere.
         fsync: children[0].fsync().filter(|_| database.is_none()),
+        webhook_secret,
     };
     let (shared, mut facts, _) = measure_server(args, &controls, &server).map_err(|error| {
         let words: String = children.iter().map(Child::last_lines).collect();
@@ -156,7 +159,11 @@ fn measure_own(args: &BenchArgs) -> Result<(Report, Result<()>)> {
 }
 
 /// Starts as many servers as were asked for: alone on a folder, or all on one database.
-fn start(args: &BenchArgs, database: Option<&Database>) -> Result<Vec<Child>> {
+fn start(
+    args: &BenchArgs,
+    database: Option<&Database>,
+    webhook_secret: &str,
+) -> Result<Vec<Child>> {
     let mut launch = launch(args)?;
     if let Some(database) = database {
         launch.environment = vec![
@@ -164,6 +171,10 @@ fn start(args: &BenchArgs, database: Option<&Database>) -> Result<Vec<Child>> {
             // Nodes share what is sealed, so each needs the same key.
             ("SIGNPOST_KEY", hex::encode(edge::random::<32>())),
         ];
+    }
+    if args.workflow.is_some() {
+        let secret = ("WEBHOOK_SECRET_GENERIC", webhook_secret.to_owned());
+        launch.environment.push(secret);
     }
     (0..args.nodes).map(|_| Child::start(&launch)).collect()
 }
@@ -183,6 +194,8 @@ struct Server<'a> {
     name: &'a str,
     watched: Watched,
     fsync: Option<Duration>,
+    /// What webhooks that start a workflow are signed with.
+    webhook_secret: String,
 }
 
 fn launch(args: &BenchArgs) -> Result<Launch> {
@@ -208,6 +221,9 @@ fn measure_server(
     let idle = memory_of(&server.watched.servers);
     let endpoints = Endpoints::bind(args)?;
     controls[0].register_event_type()?;
+    if args.workflow.is_some() {
+        controls[0].register_workflow()?;
+    }
     let webhooks = endpoints.create_webhooks(args, &controls[0])?;
     if controls.len() > 1 {
         thread::sleep(SPREAD);
@@ -222,7 +238,7 @@ fn measure_server(
         args.failing_share,
     );
     let shared = Arc::new(Shared::new(ledger));
-    let observed = drive(args, controls, endpoints, &shared, &server.watched)?;
+    let observed = drive(args, controls, endpoints, &shared, server)?;
     let end = memory_of(&server.watched.servers);
     let facts = Facts {
         server: server.name.to_owned(),
@@ -241,17 +257,11 @@ fn drive(
     controls: &[Control],
     endpoints: Endpoints,
     shared: &Arc<Shared>,
-    watched: &Watched,
+    server: &Server<'_>,
 ) -> Result<Observed> {
     let target = |control: &Control| Target {
         address: control.address(),
-        request: PublishRequest::new(&PublishShape {
-            host: control.host(),
-            token: control.token(),
-            payload_bytes: args.payload_bytes as usize,
-            shape: args.payload_shape,
-            batch: args.batch,
-        }),
+        request: request(args, control, &server.webhook_secret),
     };
     let plan = Plan {
         targets: controls.iter().map(target).collect(),
@@ -280,10 +290,37 @@ fn drive(
         })),
     };
     let visible = !args.json && std::io::stderr().is_terminal();
-    let observed =
-        Watcher::new(shared, &traffic, watched, visible, args.events_max()).watch(&schedule);
+    let observed = Watcher::new(
+        shared,
+        &traffic,
+        &server.watched,
+        visible,
+        args.events_max(),
+    )
+    .watch(&schedule);
     traffic.close()?;
     observed
+}
+
+/// What is sent, again and again.
+fn request(args: &BenchArgs, control: &Control, secret: &str) -> PublishRequest {
+    let payload_bytes = args.payload_bytes as usize;
+    match args.workflow {
+        Some(answers) => PublishRequest::trigger(&TriggerShape {
+            host: control.host(),
+            secret,
+            respond_async: answers == Answers::Async,
+            payload_bytes,
+            shape: args.payload_shape,
+        }),
+        None => PublishRequest::new(&PublishShape {
+            host: control.host(),
+            token: control.token(),
+            payload_bytes,
+            shape: args.payload_shape,
+            batch: args.batch,
+        }),
+    }
 }
 
 /// The endpoints before they serve: sockets, behaviours and secrets.

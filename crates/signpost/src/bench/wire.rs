@@ -8,6 +8,8 @@
 
 use std::mem::MaybeUninit;
 
+use ring::hmac;
+
 use super::args::Shape;
 
 /// Head fields looked at in one message; more make it malformed.
@@ -35,6 +37,35 @@ struct Slot {
 pub(super) struct PublishRequest {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
+    signed: Option<Signed>,
+}
+
+/// A request that carries a signature of its body, made anew whenever that changes.
+#[derive(Debug, Clone)]
+struct Signed {
+    key: hmac::Key,
+    signature_at: usize,
+    body_at: usize,
+}
+
+/// Name of the workflow that webhooks start.
+pub(super) const WORKFLOW_NAME: &str = "bench";
+/// Hexadecimal digits of a signature.
+const SIGNATURE_DIGITS: usize = 64;
+
+/// What a request is made of that starts a workflow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TriggerShape<'a> {
+    /// `Host` header.
+    pub(super) host: &'a str,
+    /// What it is signed with.
+    pub(super) secret: &'a str,
+    /// Whether it asks to be answered before the workflow has ended.
+    pub(super) respond_async: bool,
+    /// Size of the event's `data`, in bytes of JSON.
+    pub(super) payload_bytes: usize,
+    /// How the rest of `data` is filled.
+    pub(super) shape: Shape,
 }
 
 /// What a publish request is made of.
@@ -78,7 +109,42 @@ impl PublishRequest {
         );
         let bytes = [head.as_bytes(), body.as_bytes()].concat();
         let slots = slots_of(&bytes);
-        Self { bytes, slots }
+        Self {
+            bytes,
+            slots,
+            signed: None,
+        }
+    }
+
+    /// Builds a signed webhook that starts the workflow.
+    pub(super) fn trigger(shape: &TriggerShape<'_>) -> Self {
+        let body = format!(
+            r#"{{"workflow_name":"{WORKFLOW_NAME}","inputs":{{"event":{}}}}}"#,
+            data(shape.payload_bytes, shape.shape)
+        );
+        let prefer = if shape.respond_async {
+            "Prefer: respond-async\r\n"
+        } else {
+            ""
+        };
+        let head = format!(
+            "POST /webhooks/generic HTTP/1.1\r\nHost: {}\r\n{prefer}Content-Type: application/json\r\nContent-Length: {}\r\nX-Webhook-Signature: ",
+            shape.host,
+            body.len()
+        );
+        let signature = "0".repeat(SIGNATURE_DIGITS);
+        let signed = Signed {
+            key: hmac::Key::new(hmac::HMAC_SHA256, shape.secret.as_bytes()),
+            signature_at: head.len(),
+            body_at: head.len() + SIGNATURE_DIGITS + 4,
+        };
+        let bytes = format!("{head}{signature}\r\n\r\n{body}").into_bytes();
+        let slots = slots_of(&bytes);
+        Self {
+            bytes,
+            slots,
+            signed: Some(signed),
+        }
     }
 
     /// Numbers its events from `first` on and stamps all of them with `sent_ns`.
@@ -92,6 +158,12 @@ impl PublishRequest {
                 &mut self.bytes[slot.sent_at..slot.sent_at + 16],
                 SENT_BASE + sent_ns,
             );
+        }
+        if let Some(signed) = &self.signed {
+            let tag = hmac::sign(&signed.key, &self.bytes[signed.body_at..]);
+            let place = signed.signature_at..signed.signature_at + SIGNATURE_DIGITS;
+            hex::encode_to_slice(tag, &mut self.bytes[place])
+                .expect("as many digits as SHA-256 has");
         }
     }
 

@@ -8,10 +8,11 @@ use tokio_postgres::{Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::{
+    lease::CLAIMS,
     row::{Counts, corrupt, get, is_conflict, lacks_partition, made_at, small},
     tally::Tally,
 };
-use crate::{Accepted, NewDelivery, NewEvent, StoreError};
+use crate::{Accepted, Lease, NewDelivery, NewEvent, StoreError};
 
 /// `dedupe.kind` of a publisher's event id.
 const BY_ID: i16 = 0;
@@ -75,10 +76,24 @@ pub(super) async fn store(
     tx: &impl GenericClient,
     events: &[NewEvent],
 ) -> Result<Vec<Accepted>, StoreError> {
+    store_under(tx, events, None).await
+}
+
+/// Stores events in order within a transaction that has locked the claims' row of `fences` of
+/// this lease; see [`crate::Store::accept`]. Without one, nothing is held.
+pub(super) async fn store_under(
+    tx: &impl GenericClient,
+    events: &[NewEvent],
+    lease: Option<Lease>,
+) -> Result<Vec<Accepted>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
     let statements = Statements::cached(tx).await?;
     let events: Vec<&NewEvent> = events.iter().collect();
     let (answers, rows) = plan(tx, &statements, &events).await?;
-    rows.insert(tx, &statements, 0, 0).await?;
+    let lease = lease.map_or(0, |lease| lease.0);
+    rows.insert(tx, &statements, lease, CLAIMS).await?;
     rows.tally().write(tx).await?;
     Ok(answers)
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     connect::Link,
     deliveries::{COLUMN_COUNT, PENDING_COLUMNS, read},
-    lease::{CLAIMS, LeaseKeeper},
+    lease::{LeaseKeeper, fence},
     row::{EVENT_COLUMNS, event as read_event, get, limit, time},
     transact::{Over, transact},
 };
@@ -26,12 +26,7 @@ pub(super) async fn claim(
     keeper: &LeaseKeeper,
     claim: Claim,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let lease = keeper.current();
-    if !keeper.holds(lease) {
-        return Err(StoreError::Unavailable(
-            "this node's lease has run out".to_owned(),
-        ));
-    }
+    let lease = keeper.trusted_lease()?;
     let over = Over { link };
     let unknown = link.unknown_commits();
     match transact!(over, |tx| claim_in(tx, &claim, lease)) {
@@ -58,10 +53,7 @@ async fn claim_in(
     claim: &Claim,
     lease: Lease,
 ) -> Result<Option<Vec<Claimed>>, StoreError> {
-    let lock = tx
-        .prepare_cached("SELECT 1 FROM fences WHERE lease = $1 AND writer = $2 FOR SHARE")
-        .await?;
-    if tx.query_opt(&lock, &[&lease.0, &CLAIMS]).await?.is_none() {
+    if !fence(tx, lease).await? {
         return Ok(None);
     }
     let claimed = if claim.ordered {

@@ -18,6 +18,8 @@ const OUTBOX_MAX: usize = 1_024;
 const TOGETHER_MAX: usize = 64;
 /// How many hints wait for a slow reader; it misses what does not fit.
 const INBOX_MAX: usize = 1_024;
+/// How long what was to be said last may take, once the end was asked for.
+const GRACE: Duration = Duration::from_secs(1);
 /// The pause before a broken connection is made again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -64,9 +66,10 @@ async fn run(
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
+        let mut to_stop = stopped.clone();
         let broken = tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
-            broken = talk(&link, &mut to_send, &inbox) => broken,
+            () = stop_after_grace(&mut stopped) => return,
+            broken = talk(&link, &mut to_send, &inbox, &mut to_stop) => broken,
         };
         if let Err(StoreError::Closed) = broken {
             return;
@@ -79,11 +82,18 @@ async fn run(
     }
 }
 
-/// Sends and receives until the connection breaks.
+/// Resolves some time after the end was asked for.
+async fn stop_after_grace(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+    tokio::time::sleep(GRACE).await;
+}
+
+/// Sends and receives until the connection breaks, or the end was asked for and all is sent.
 async fn talk(
     link: &Link,
     to_send: &mut mpsc::Receiver<Hint>,
     inbox: &broadcast::Sender<Hint>,
+    stopped: &mut watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     let OwnConnection {
         client,
@@ -109,7 +119,9 @@ async fn talk(
     loop {
         hints.clear();
         let taken = tokio::select! {
+            biased;
             taken = to_send.recv_many(&mut hints, TOGETHER_MAX) => taken,
+            _ = stopped.wait_for(|stop| *stop) => return Err(StoreError::Closed),
             () = closed(&client) => return Ok(()),
         };
         if taken == 0 {

@@ -30,6 +30,10 @@ use crate::{Announcement, Hint, Identity, Lease, StoreError};
 /// The row of `fences` that claims lock.
 pub(super) const CLAIMS: i16 = 0;
 
+/// The tables whose rows say in `held_by` under which lease they are held. What nobody holds any
+/// more is due as it was before.
+const HELD: [&str; 2] = ["pending_deliveries", "executions"];
+
 /// Takes and keeps the lease.
 pub(super) struct LeaseKeeper {
     /// Its own: the lease must not wait for look-ups.
@@ -89,6 +93,21 @@ impl LeaseKeeper {
         state.lease == lease && Instant::now() < state.sure_until
     }
 
+    /// The present lease, as far as it may still be worked under.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it has run out.
+    pub(super) fn trusted_lease(&self) -> Result<Lease, StoreError> {
+        let lease = self.current();
+        if self.holds(lease) {
+            Ok(lease)
+        } else {
+            Err(StoreError::Unavailable(
+                "this node's lease has run out".to_owned(),
+            ))
+        }
+    }
+
     /// Stops trusting a lease, if it is still the present one, and takes another: for when it has
     /// ended, or when it is not known what is held under it.
     pub(super) fn abandon(&self, lease: Lease) {
@@ -128,7 +147,12 @@ impl LeaseKeeper {
         self.distrust();
         let ended = transact!(self, |tx| end(tx, &[lease.0]));
         match ended {
-            Ok(_) => self.hints.send(Hint::Nodes),
+            Ok(freed) => {
+                self.hints.send(Hint::Nodes);
+                if freed > 0 {
+                    self.hints.send(Hint::Executions);
+                }
+            }
             Err(error) => tracing::warn!(%error, "failed to give back the lease; it will run out"),
         }
     }
@@ -322,6 +346,16 @@ async fn step(
     Ok(())
 }
 
+/// Locks the row of claims of a lease until the transaction has ended, so that the lease cannot
+/// end before; `false` if it has.
+pub(super) async fn fence(tx: &impl GenericClient, lease: Lease) -> Result<bool, StoreError> {
+    let lock = tx
+        .prepare_cached("SELECT 1 FROM fences WHERE lease = $1 AND writer = $2 FOR SHARE")
+        .await?;
+    let found = tx.query_opt(&lock, &[&lease.0, &CLAIMS]).await?;
+    Ok(found.is_some())
+}
+
 /// A connection of its own, driven in the background.
 async fn connect(link: &Link) -> Result<Client, StoreError> {
     let OwnConnection { client, connection } = link.own_connection().await?;
@@ -338,18 +372,19 @@ async fn connect(link: &Link) -> Result<Client, StoreError> {
 /// Ends what has run out, if anything has, and frees what names a lease that is no more.
 async fn end_expired(keeper: &LeaseKeeper) -> Result<(), StoreError> {
     let client = keeper.link.connection().await?;
-    let astray = client
-        .execute(
-            "UPDATE pending_deliveries p SET held_by = 0
-             WHERE p.held_by <> 0 AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.lease = p.held_by)",
-            &[],
-        )
-        .await?;
-    if astray > 0 {
-        tracing::warn!(
-            deliveries = astray,
-            "deliveries named a lease that has ended; they are free"
+    for table in HELD {
+        let free = format!(
+            "UPDATE {table} h SET held_by = 0
+             WHERE h.held_by <> 0 AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.lease = h.held_by)"
         );
+        let astray = client.execute(&free, &[]).await?;
+        if astray > 0 {
+            tracing::warn!(
+                table,
+                rows = astray,
+                "what named a lease that has ended is free"
+            );
+        }
     }
     let expired = client
         .query(
@@ -366,10 +401,11 @@ async fn end_expired(keeper: &LeaseKeeper) -> Result<(), StoreError> {
             tracing::warn!(
                 node = name,
                 lease,
-                deliveries = freed,
+                freed,
                 "a node has stopped renewing its lease; what it held is free"
             );
             keeper.hints.send(Hint::Nodes);
+            keeper.hints.send(Hint::Executions);
         }
     }
     Ok(())
@@ -391,19 +427,19 @@ async fn end_if_expired(tx: &impl GenericClient, lease: i64) -> Result<Option<u6
 }
 
 /// Ends leases: waits for what is being written under them, then frees what they hold; answers
-/// how many deliveries that were.
+/// how many deliveries and executions that were.
 async fn end(tx: &impl GenericClient, leases: &[i64]) -> Result<u64, StoreError> {
     if leases.is_empty() {
         return Ok(0);
     }
     tx.execute("DELETE FROM fences WHERE lease = ANY($1)", &[&leases])
         .await?;
-    let freed = tx
-        .execute(
-            "UPDATE pending_deliveries SET held_by = 0 WHERE held_by = ANY($1) AND held_by <> 0",
-            &[&leases],
-        )
-        .await?;
+    let mut freed = 0;
+    for table in HELD {
+        let free =
+            format!("UPDATE {table} SET held_by = 0 WHERE held_by = ANY($1) AND held_by <> 0");
+        freed += tx.execute(&free, &[&leases]).await?;
+    }
     tx.execute("DELETE FROM notes WHERE lease = ANY($1)", &[&leases])
         .await?;
     tx.execute("DELETE FROM nodes WHERE lease = ANY($1)", &[&leases])

@@ -17,10 +17,16 @@ struct Step {
 }
 
 /// One after the other; a step that was released is never changed.
-const STEPS: &[Step] = &[Step {
-    sql: include_str!("migrations/0001_initial.sql"),
-    oldest: 1,
-}];
+const STEPS: &[Step] = &[
+    Step {
+        sql: include_str!("migrations/0001_initial.sql"),
+        oldest: 1,
+    },
+    Step {
+        sql: include_str!("migrations/0002_workflows.sql"),
+        oldest: 1,
+    },
+];
 
 /// The schema's version that this program writes.
 pub(super) fn schema_version() -> u32 {

@@ -76,6 +76,16 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
 }
 
+/// [`StoreError::Busy`] where a unique index refused a row: somebody else has stored the same a
+/// moment ago, and the next look finds it.
+pub(super) fn busy_if_taken(error: Error) -> StoreError {
+    if is_conflict(&error) {
+        StoreError::Busy
+    } else {
+        error.into()
+    }
+}
+
 /// Whether a row fits no partition.
 pub(super) fn lacks_partition(error: &Error) -> bool {
     error.code() == Some(&SqlState::CHECK_VIOLATION)

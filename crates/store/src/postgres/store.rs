@@ -27,7 +27,7 @@ use crate::{
 
 impl PostgresStore {
     /// Tells the other nodes that something they keep in memory was changed, if it was.
-    fn tell_of_change(&self, changed: bool) {
+    pub(super) fn tell_of_change(&self, changed: bool) {
         if changed {
             self.hints.send(Hint::Changes);
         }
@@ -487,7 +487,3 @@ impl Store for PostgresStore {
         self.link.close();
     }
 }
-
-impl crate::Workflows for PostgresStore {}
-impl crate::Executions for PostgresStore {}
-impl crate::Intake for PostgresStore {}

@@ -10,7 +10,7 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::{Outcome, Seen, idempotency_key, plain::object};
+use super::{Failure, Outcome, Seen, idempotency_key, plain::object};
 use crate::Shared;
 
 /// The largest answer that is read, in bytes.
@@ -32,24 +32,24 @@ pub(super) async fn run(
     shared: &Arc<Shared>,
     seen: &Seen<'_>,
     node: &HttpNode,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Box<Failure>> {
     let outgoing = outgoing(shared, seen, node)?;
     match shared.egress.exchange(outgoing).await {
         Ok(exchange) => answered(&exchange, node),
         Err(error) if error.class == ErrorClass::Blocked => {
-            Err(Outcome::failed("http_blocked", error.message))
+            Err(Failure::new("http_blocked", error.message))
         }
-        Err(error) => Err(Outcome::retryable("http_failed", error.message)),
+        Err(error) => Err(Failure::passing("http_failed", error.message)),
     }
 }
 
-fn outgoing(shared: &Shared, seen: &Seen<'_>, node: &HttpNode) -> Result<Outgoing, Outcome> {
+fn outgoing(shared: &Shared, seen: &Seen<'_>, node: &HttpNode) -> Result<Outgoing, Box<Failure>> {
     let url = seen.text(&node.url)?;
     // The address is checked as it is once filled in, and again when it is connected to.
     let target = Target::parse(url.trim(), shared.egress.policy())
-        .map_err(|error| Outcome::failed("http_blocked", error.to_string()))?;
+        .map_err(|error| Failure::new("http_blocked", error.to_string()))?;
     let method = Method::from_str(&node.method.to_ascii_uppercase())
-        .map_err(|_| Outcome::failed("http_invalid", format!("`{}` is no method", node.method)))?;
+        .map_err(|_| Failure::new("http_invalid", format!("`{}` is no method", node.method)))?;
     let mut outgoing = Outgoing::new(method, target);
     outgoing.timeout = Duration::from_millis(seen.job.node().timeout_ms);
     outgoing.response_body_bytes_max = ANSWER_BYTES_MAX;
@@ -83,9 +83,8 @@ fn outgoing(shared: &Shared, seen: &Seen<'_>, node: &HttpNode) -> Result<Outgoin
     Ok(outgoing)
 }
 
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Outcome> {
-    let invalid =
-        |what: &str| Outcome::failed("http_invalid", format!("the header `{name}` {what}"));
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Box<Failure>> {
+    let invalid = |what: &str| Failure::new("http_invalid", format!("the header `{name}` {what}"));
     let parsed = HeaderName::from_str(name).map_err(|_| invalid("has no valid name"))?;
     if RESERVED.contains(&parsed.as_str()) {
         return Err(invalid("is set by Signpost itself"));
@@ -97,7 +96,7 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Outcome>
 }
 
 /// The answer as the node's output: `{status, body}`, the body as JSON where it is some.
-fn answered(exchange: &Exchange, node: &HttpNode) -> Result<Outcome, Outcome> {
+fn answered(exchange: &Exchange, node: &HttpNode) -> Result<Outcome, Box<Failure>> {
     let status = exchange.status.as_u16();
     let detail = json!({
         "status": status,
@@ -107,13 +106,13 @@ fn answered(exchange: &Exchange, node: &HttpNode) -> Result<Outcome, Outcome> {
         return Err(refused(exchange, status, detail));
     }
     if exchange.body_truncated {
-        return Err(Outcome::failed(
+        return Err(Failure::new(
             "http_failed",
             format!("the answer is longer than {} MiB", ANSWER_BYTES_MAX >> 20),
         ));
     }
     if let Some(why) = &exchange.body_error {
-        return Err(Outcome::retryable("http_failed", why.clone()));
+        return Err(Failure::passing("http_failed", why.clone()));
     }
     let body = serde_json::from_slice(&exchange.body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&exchange.body).into_owned()));
@@ -126,24 +125,16 @@ fn answered(exchange: &Exchange, node: &HttpNode) -> Result<Outcome, Outcome> {
     })
 }
 
-fn refused(exchange: &Exchange, status: u16, told: Value) -> Outcome {
+fn refused(exchange: &Exchange, status: u16, told: Value) -> Box<Failure> {
     let seconds = exchange
         .headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut failed = Outcome::failed("http_status", format!("the server answered {status}"));
-    if let Outcome::Failed {
-        retryable,
-        retry_after,
-        detail,
-        ..
-    } = &mut failed
-    {
-        *retryable = status >= 500 || matches!(status, 408 | 425 | 429);
-        *retry_after = seconds
-            .filter(|_| matches!(status, 429 | 503))
-            .map(|seconds: u64| Duration::from_secs(seconds.min(86_400)));
-        *detail = Some(told);
-    }
+    let mut failed = Failure::new("http_status", format!("the server answered {status}"));
+    failed.retryable = status >= 500 || matches!(status, 408 | 425 | 429);
+    failed.retry_after = seconds
+        .filter(|_| matches!(status, 429 | 503))
+        .map(|seconds: u64| Duration::from_secs(seconds.min(86_400)));
+    failed.detail = Some(told);
     failed
 }

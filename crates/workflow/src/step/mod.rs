@@ -46,13 +46,7 @@ pub(crate) enum Outcome {
         /// An execution that it starts and does not wait for.
         child: Option<Request>,
     },
-    Failed {
-        error: ExecutionError,
-        retryable: bool,
-        retry_after: Option<Duration>,
-        usage: Usage,
-        detail: Option<Value>,
-    },
+    Failed(Box<Failure>),
     /// It waits; nothing runs meanwhile.
     Waiting {
         until: Option<Timestamp>,
@@ -73,10 +67,24 @@ impl Outcome {
             child: None,
         }
     }
+}
 
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub error: ExecutionError,
+    /// Whether another attempt may fare better.
+    pub retryable: bool,
+    /// How long to wait before it at least.
+    pub retry_after: Option<Duration>,
+    pub usage: Usage,
+    pub detail: Option<Value>,
+}
+
+impl Failure {
     /// It failed; trying again would not help.
-    pub fn failed(kind: &str, message: impl Into<String>) -> Self {
-        Self::Failed {
+    pub fn new(kind: &str, message: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
             error: ExecutionError {
                 kind: kind.to_owned(),
                 message: message.into(),
@@ -86,22 +94,20 @@ impl Outcome {
             retry_after: None,
             usage: Usage::default(),
             detail: None,
-        }
+        })
     }
 
     /// It failed; another attempt may fare better.
-    pub fn retryable(kind: &str, message: impl Into<String>) -> Self {
-        let mut failed = Self::failed(kind, message);
-        if let Self::Failed { retryable, .. } = &mut failed {
-            *retryable = true;
-        }
-        failed
+    pub fn passing(kind: &str, message: impl Into<String>) -> Box<Self> {
+        let mut failure = Self::new(kind, message);
+        failure.retryable = true;
+        failure
     }
 }
 
-impl From<TemplateError> for Outcome {
+impl From<TemplateError> for Box<Failure> {
     fn from(error: TemplateError) -> Self {
-        Self::failed("template_failed", error.message)
+        Failure::new("template_failed", error.message)
     }
 }
 
@@ -145,7 +151,7 @@ impl Job {
     }
 
     /// What the node's inputs come to; their templates see `callbacks`, if there are any.
-    fn inputs(&self, callbacks: Option<&Value>) -> Result<Map<String, Value>, Outcome> {
+    fn inputs(&self, callbacks: Option<&Value>) -> Result<Map<String, Value>, Box<Failure>> {
         let mut inputs = Map::new();
         if let (Some(item), Some(index)) = (&self.item, self.key.item) {
             inputs.insert("item".to_owned(), item.clone());
@@ -181,7 +187,7 @@ pub(crate) struct Seen<'j> {
 }
 
 impl<'j> Seen<'j> {
-    fn new(shared: &Shared, job: &'j Job) -> Result<Self, Outcome> {
+    fn new(shared: &Shared, job: &'j Job) -> Result<Self, Box<Failure>> {
         let callbacks = callbacks::all(&*shared.callbacks, &job.prepared, &job.execution);
         let inputs = job.inputs(callbacks.as_ref())?;
         let shown = callbacks
@@ -202,7 +208,7 @@ impl<'j> Seen<'j> {
         }
     }
 
-    pub fn text(&self, template: &str) -> Result<String, Outcome> {
+    pub fn text(&self, template: &str) -> Result<String, Box<Failure>> {
         Ok(Template::parse(template)?.render(&self.scope())?)
     }
 }
@@ -210,10 +216,8 @@ impl<'j> Seen<'j> {
 /// Runs an attempt.
 pub(crate) async fn run(shared: Arc<Shared>, job: Job) -> Done {
     let outcome = if job.number == usize::MAX {
-        Outcome::failed(
-            "node_unknown",
-            format!("there is no node `{}`", job.key.node),
-        )
+        let message = format!("there is no node `{}`", job.key.node);
+        Outcome::Failed(Failure::new("node_unknown", message))
     } else {
         within_time(&shared, &job).await
     };
@@ -230,17 +234,17 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job) -> Done {
 async fn within_time(shared: &Arc<Shared>, job: &Job) -> Outcome {
     let node = job.node();
     if is_plain(&node.kind) {
-        return attempt(shared, job).await.unwrap_or_else(|failed| failed);
+        return attempt(shared, job).await.unwrap_or_else(Outcome::Failed);
     }
     // The semaphore is never closed.
     let _place = shared.steps.acquire().await;
     let most = Duration::from_millis(node.timeout_ms);
     match tokio::time::timeout(most, attempt(shared, job)).await {
-        Ok(outcome) => outcome.unwrap_or_else(|failed| failed),
-        Err(_) => Outcome::retryable(
+        Ok(outcome) => outcome.unwrap_or_else(Outcome::Failed),
+        Err(_) => Outcome::Failed(Failure::passing(
             "step_timeout",
             format!("took longer than {} s", most.as_secs_f64()),
-        ),
+        )),
     }
 }
 
@@ -257,13 +261,13 @@ fn is_plain(kind: &NodeKind) -> bool {
 }
 
 fn name_node(mut outcome: Outcome, key: &StepKey) -> Outcome {
-    if let Outcome::Failed { error, .. } = &mut outcome {
-        error.node = Some(key.node.clone());
+    if let Outcome::Failed(failure) = &mut outcome {
+        failure.error.node = Some(key.node.clone());
     }
     outcome
 }
 
-async fn attempt(shared: &Arc<Shared>, job: &Job) -> Result<Outcome, Outcome> {
+async fn attempt(shared: &Arc<Shared>, job: &Job) -> Result<Outcome, Box<Failure>> {
     let seen = Seen::new(shared, job)?;
     match &job.node().kind {
         NodeKind::Llm(llm) => turn(shared, &seen, llm).await,
@@ -276,14 +280,18 @@ async fn attempt(shared: &Arc<Shared>, job: &Job) -> Result<Outcome, Outcome> {
         }
         NodeKind::Wait(wait) => plain::wait(shared, &seen, wait),
         NodeKind::Join { .. } => Ok(Outcome::of(Value::Null)),
-        NodeKind::Agent { agent, .. } => Err(Outcome::failed(
+        NodeKind::Agent { agent, .. } => Err(Failure::new(
             "agent_unknown",
             format!("there is no agent `{agent}`"),
         )),
     }
 }
 
-async fn turn(shared: &Arc<Shared>, seen: &Seen<'_>, llm: &LlmNode) -> Result<Outcome, Outcome> {
+async fn turn(
+    shared: &Arc<Shared>,
+    seen: &Seen<'_>,
+    llm: &LlmNode,
+) -> Result<Outcome, Box<Failure>> {
     let prompt = seen.text(&llm.prompt)?;
     let (workspace, execution) = (seen.job.execution.workspace, seen.job.execution.id);
     let progress = |progress: Progress| {
@@ -309,17 +317,13 @@ async fn turn(shared: &Arc<Shared>, seen: &Seen<'_>, llm: &LlmNode) -> Result<Ou
             emits: Vec::new(),
             child: None,
         }),
-        Err(error) => Err(Outcome::Failed {
-            error: ExecutionError {
-                kind: error.kind.to_owned(),
-                message: error.message,
-                node: None,
-            },
-            retryable: error.retryable,
-            retry_after: error.retry_after,
-            usage: error.usage,
-            detail: None,
-        }),
+        Err(error) => {
+            let mut failure = Failure::new(error.kind, error.message);
+            failure.retryable = error.retryable;
+            failure.retry_after = error.retry_after;
+            failure.usage = error.usage;
+            Err(failure)
+        }
     }
 }
 
@@ -327,7 +331,7 @@ async fn python(
     shared: &Arc<Shared>,
     seen: &Seen<'_>,
     code: &CodeNode,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Box<Failure>> {
     let inputs = Value::Object(seen.inputs.clone());
     match shared.sandbox.python(code, &inputs).await {
         Ok(result) => {
@@ -342,7 +346,7 @@ async fn python(
             };
             Ok(Outcome::of(named))
         }
-        Err(error) => Err(Outcome::failed("code_failed", error.to_string())),
+        Err(error) => Err(Failure::new("code_failed", error.to_string())),
     }
 }
 

@@ -14,7 +14,7 @@ use domain::{
 use sandbox::SandboxError;
 use serde_json::{Map, Value, json};
 
-use super::{Outcome, Seen};
+use super::{Failure, Outcome, Seen};
 use crate::{
     Shared,
     events::canonical,
@@ -23,10 +23,13 @@ use crate::{
 };
 
 /// A jq expression over `{state, input, trigger}`.
-pub(super) async fn transform(shared: &Arc<Shared>, seen: &Seen<'_>) -> Result<Outcome, Outcome> {
+pub(super) async fn transform(
+    shared: &Arc<Shared>,
+    seen: &Seen<'_>,
+) -> Result<Outcome, Box<Failure>> {
     let job = seen.job;
     let Some(expression) = job.prepared.expression(job.number) else {
-        return Err(Outcome::failed("jq_failed", "the node has no expression"));
+        return Err(Failure::new("jq_failed", "the node has no expression"));
     };
     let given: Value = serde_json::from_slice(&job.execution.input).unwrap_or(Value::Null);
     let input = if seen.inputs.is_empty() {
@@ -38,7 +41,7 @@ pub(super) async fn transform(shared: &Arc<Shared>, seen: &Seen<'_>) -> Result<O
     let value = json!({ "state": job.state, "input": input, "trigger": trigger });
     match shared.sandbox.jq(expression, value).await {
         Ok(mut outputs) if outputs.len() == 1 => Ok(Outcome::of(outputs.remove(0))),
-        Ok(outputs) => Err(Outcome::failed(
+        Ok(outputs) => Err(Failure::new(
             "jq_failed",
             format!(
                 "the expression gave {} values, one is expected: wrap several in [ ]",
@@ -46,17 +49,21 @@ pub(super) async fn transform(shared: &Arc<Shared>, seen: &Seen<'_>) -> Result<O
             ),
         )),
         Err(error @ SandboxError::Unavailable(_)) => {
-            Err(Outcome::retryable("jq_failed", error.to_string()))
+            Err(Failure::passing("jq_failed", error.to_string()))
         }
-        Err(error) => Err(Outcome::failed("jq_failed", error.to_string())),
+        Err(error) => Err(Failure::new("jq_failed", error.to_string())),
     }
 }
 
 /// Publishes an event, in the transaction that records the step.
-pub(super) fn emit(seen: &Seen<'_>, event: &str, data: Option<&Value>) -> Result<Outcome, Outcome> {
+pub(super) fn emit(
+    seen: &Seen<'_>,
+    event: &str,
+    data: Option<&Value>,
+) -> Result<Outcome, Box<Failure>> {
     let name = seen.text(event)?;
     let event_type = EventType::parse(&name).map_err(|error| {
-        Outcome::failed(
+        Failure::new(
             "event_invalid",
             format!("`{name}` is no event type: {error}"),
         )
@@ -85,7 +92,7 @@ pub(super) async fn workflow(
     seen: &Seen<'_>,
     named: &str,
     waits: bool,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Box<Failure>> {
     let name = seen.text(named)?;
     let execution = &seen.job.execution;
     let depth = match &execution.cause {
@@ -93,7 +100,7 @@ pub(super) async fn workflow(
         _ => 1,
     };
     if depth > DEPTH_MAX {
-        return Err(Outcome::failed(
+        return Err(Failure::new(
             "too_deep",
             format!(
                 "executions have started each other {DEPTH_MAX} times: workflows seem to form a loop"
@@ -113,15 +120,15 @@ pub(super) async fn workflow(
         .named(execution.workspace, &request.workflow, None)
         .await
         .map_err(|error| match error {
-            StartError::Store(error) => Outcome::retryable("child_failed", error.to_string()),
-            error => Outcome::failed("child_failed", error.to_string()),
+            StartError::Store(error) => Failure::passing("child_failed", error.to_string()),
+            error => Failure::new("child_failed", error.to_string()),
         })?;
     if let Err(wrong) = prepared.program.initial_state(&request.input) {
         let wrong: Vec<String> = wrong
             .into_iter()
             .map(|(path, message)| format!("{path}: {message}"))
             .collect();
-        return Err(Outcome::failed(
+        return Err(Failure::new(
             "child_failed",
             format!("the inputs do not fit `{name}`: {}", wrong.join("; ")),
         ));
@@ -149,7 +156,7 @@ pub(super) fn wait(
     shared: &Arc<Shared>,
     seen: &Seen<'_>,
     wait: &WaitFor,
-) -> Result<Outcome, Outcome> {
+) -> Result<Outcome, Box<Failure>> {
     let now = shared.now();
     let after = |ms: &u64| now + Duration::from_millis(*ms);
     let (until, detail) = match wait {
@@ -157,7 +164,7 @@ pub(super) fn wait(
         WaitFor::Until { time } => {
             let text = seen.text(time)?;
             let at = Timestamp::parse(text.trim())
-                .map_err(|error| Outcome::failed("time_invalid", format!("`{text}`: {error}")))?;
+                .map_err(|error| Failure::new("time_invalid", format!("`{text}`: {error}")))?;
             (Some(at), json!({ "for": "time" }))
         }
         WaitFor::Approval {

@@ -1,4 +1,4 @@
-//! Webhooks in: sources, triggers and receipts, as they are stored.
+//! Sources, triggers and receipts, as they are stored.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

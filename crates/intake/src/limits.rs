@@ -1,0 +1,145 @@
+//! How much one door takes: requests at once and per second, and how many refused ones are kept.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::{Timestamp, intake::Door};
+use parking_lot::Mutex;
+
+/// Refused requests of one door that are kept per second; the rest is counted.
+pub const REFUSED_PER_S: f64 = 5.0;
+/// The most doors whose use is remembered; doors are made by people only.
+const GATES_MAX: usize = 100_000;
+
+/// The gates of all doors that were used.
+#[derive(Default)]
+pub(crate) struct Gates(Mutex<HashMap<Door, Arc<Gate>>>);
+
+/// What is under way at one door.
+#[derive(Default)]
+pub(crate) struct Gate {
+    at_once: AtomicU32,
+    rate: Bucket,
+    refused: Bucket,
+    unkept: AtomicU64,
+}
+
+/// A place at a door; given back when dropped.
+pub(crate) struct Place(Arc<Gate>);
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Too many at once.
+    AtOnce,
+    /// Too many per second: one more after this long.
+    Rate(Duration),
+}
+
+impl Gates {
+    pub fn of(&self, door: Door) -> Arc<Gate> {
+        let mut gates = self.0.lock();
+        if gates.len() >= GATES_MAX && !gates.contains_key(&door) {
+            // Those in use live on in their places.
+            gates.clear();
+        }
+        Arc::clone(gates.entry(door).or_default())
+    }
+}
+
+impl Gate {
+    pub fn enter(
+        self: &Arc<Self>,
+        concurrency: u32,
+        rate: Option<f64>,
+        now: Timestamp,
+    ) -> Result<Place, Full> {
+        let before = self.at_once.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(self));
+        if before >= concurrency {
+            return Err(Full::AtOnce);
+        }
+        if let Some(per_s) = rate {
+            self.rate.take(per_s, now).map_err(Full::Rate)?;
+        }
+        Ok(place)
+    }
+
+    /// Whether a refused request is kept; then, how many before it were not.
+    pub fn keeps_refused(&self, now: Timestamp) -> Option<u64> {
+        if self.refused.take(REFUSED_PER_S, now).is_ok() {
+            Some(self.unkept.swap(0, Ordering::AcqRel))
+        } else {
+            self.unkept.fetch_add(1, Ordering::AcqRel);
+            None
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.at_once.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A token bucket that holds one second's worth, and one at least.
+#[derive(Default)]
+struct Bucket(Mutex<Option<(f64, Timestamp)>>);
+
+impl Bucket {
+    fn take(&self, per_s: f64, now: Timestamp) -> Result<(), Duration> {
+        let burst = per_s.max(1.0);
+        let mut state = self.0.lock();
+        let (level, at) = state.unwrap_or((burst, now));
+        let level = (level + now.since(at).as_secs_f64() * per_s).min(burst);
+        let allowed = level >= 1.0;
+        *state = Some((if allowed { level - 1.0 } else { level }, now.max(at)));
+        if allowed {
+            Ok(())
+        } else {
+            Err(Duration::from_secs_f64((1.0 - level) / per_s))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back() {
+        let gate = Arc::new(Gate::default());
+        let now = Timestamp::from_ms(0);
+        let first = gate.enter(1, None, now).unwrap();
+        assert_eq!(gate.enter(1, None, now).err(), Some(Full::AtOnce));
+        drop(first);
+        assert!(gate.enter(1, None, now).is_ok());
+    }
+
+    #[test]
+    fn a_rate_fills_up_again() {
+        let gate = Arc::new(Gate::default());
+        let mut now = Timestamp::from_ms(0);
+        assert!(gate.enter(9, Some(0.5), now).is_ok());
+        let full = gate.enter(9, Some(0.5), now).err();
+        assert_eq!(full, Some(Full::Rate(Duration::from_secs(2))));
+        now = now + Duration::from_secs(2);
+        assert!(gate.enter(9, Some(0.5), now).is_ok());
+    }
+
+    #[test]
+    fn refused_ones_beyond_the_rate_are_counted() {
+        let gate = Gate::default();
+        let now = Timestamp::from_ms(0);
+        let kept: Vec<_> = (0..8).map(|_| gate.keeps_refused(now)).collect();
+        assert_eq!(kept[4..], [Some(0), None, None, None]);
+        assert_eq!(gate.keeps_refused(now + Duration::from_secs(1)), Some(3));
+    }
+}
