@@ -17,10 +17,12 @@
 mod claim;
 mod drive;
 pub mod events;
+pub mod files;
 pub mod follow;
 pub mod outbox;
 pub mod programs;
 mod record;
+pub mod registry;
 mod schedule;
 mod signals;
 pub mod start;
