@@ -13,6 +13,7 @@ mod executions;
 mod intake;
 pub mod lock;
 mod records;
+mod run_columns;
 mod types;
 mod workflows;
 

@@ -513,9 +513,9 @@ async fn two_nodes_share_a_pool() {
         .find(|(other, ..)| other.lease() != store.lease())
         .unwrap_or(&has[0]);
     let mut hints = store.hints();
-    let mut gives = found(*has, other.lease());
-    gives.gives = vec![key("only")];
-    let given = other.record(gives).await;
+    let mut back = found(*has, other.lease());
+    back.gives = vec![key("only")];
+    let given = other.record(back).await;
     assert!(matches!(given, Ok(Recorded::Written { free, .. }) if free == [("gpu".into(), 1)]));
     assert_eq!(get(store, *waits).await.due_at, Some(now()));
     until("the waiting one's node hears of it", async || {

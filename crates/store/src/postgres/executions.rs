@@ -258,28 +258,34 @@ pub(super) async fn list(
     page: Page<ExecutionId>,
 ) -> Result<Vec<Execution>, StoreError> {
     let mut query = Query::default();
-    let mut sql = format!(
-        "SELECT {COLUMNS} FROM executions WHERE workspace = {} AND id < {}",
-        query.value(workspace.number()),
-        query.value(page.after.map_or(Uuid::max(), ExecutionId::uuid)),
-    );
+    let mut wanted = vec![
+        format!("workspace = {}", query.value(workspace.number())),
+        format!(
+            "id < {}",
+            query.value(page.after.map_or(Uuid::max(), ExecutionId::uuid))
+        ),
+    ];
     if let Some(workflow) = filter.workflow {
-        sql += &format!(" AND workflow = {}", query.value(workflow.uuid()));
+        wanted.push(format!("workflow = {}", query.value(workflow.uuid())));
     }
     if let Some(state) = filter.state {
-        sql += &format!(
-            " AND state = {}",
+        wanted.push(format!(
+            "state = {}",
             query.value(execution_state_number(state))
-        );
+        ));
     }
     if let Some(since) = filter.since {
-        sql += &format!(
-            " AND id >= {} AND created_ms >= {}",
+        wanted.push(format!(
+            "id >= {} AND created_ms >= {}",
             query.value(earliest_id(since)),
             query.value(since.ms())
-        );
+        ));
     }
-    sql += &format!(" ORDER BY id DESC LIMIT {}", query.value(limit(page.limit)));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM executions WHERE {} ORDER BY id DESC LIMIT {}",
+        wanted.join(" AND "),
+        query.value(limit(page.limit))
+    );
     let find = conn.prepare_cached(&sql).await?;
     let rows = conn.query(&find, &query.values()).await?;
     rows.iter().map(read).collect()

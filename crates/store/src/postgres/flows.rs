@@ -302,9 +302,13 @@ impl Executions for PostgresStore {
             unknown: self.link.unknown_commits(),
         };
         let outcome = storing!(self, &record.events, |tx| record::record(tx, &record));
-        let (recorded, stirs) = self.held(&holding, outcome.map(|both| (both, true)))?;
-        self.tell_of_executions(stirs);
-        Ok(recorded)
+        let outcome = outcome.map(|outcome| {
+            let alive = outcome.alive;
+            (outcome, alive)
+        });
+        let outcome = self.held(&holding, outcome)?;
+        self.tell_of_executions(outcome.stirs);
+        Ok(outcome.recorded)
     }
 
     async fn claim_executions(

@@ -179,30 +179,39 @@ pub(super) async fn list(
     page: Page<ReceiptId>,
 ) -> Result<Vec<Receipt>, StoreError> {
     let mut query = Query::default();
-    let mut sql = format!(
-        "SELECT {COLUMNS} FROM receipts WHERE workspace = {} AND id < {}",
-        query.value(workspace.number()),
-        query.value(page.after.map_or(Uuid::max(), ReceiptId::uuid)),
-    );
+    let mut wanted = vec![
+        format!("workspace = {}", query.value(workspace.number())),
+        format!(
+            "id < {}",
+            query.value(page.after.map_or(Uuid::max(), ReceiptId::uuid))
+        ),
+    ];
     if let Some(door) = filter.door {
         let (door, id): (i16, Uuid) = door_columns(door);
-        sql += &format!(
-            " AND door = {} AND door_id = {}",
+        wanted.push(format!(
+            "door = {} AND door_id = {}",
             query.value(door),
             query.value(id)
-        );
+        ));
     }
     if let Some(outcome) = filter.outcome {
-        sql += &format!(" AND outcome = {}", query.value(outcome_number(outcome)));
+        wanted.push(format!(
+            "outcome = {}",
+            query.value(outcome_number(outcome))
+        ));
     }
     if let Some(since) = filter.since {
-        sql += &format!(
-            " AND id >= {} AND received_ms >= {}",
+        wanted.push(format!(
+            "id >= {} AND received_ms >= {}",
             query.value(earliest_id(since)),
             query.value(since.ms())
-        );
+        ));
     }
-    sql += &format!(" ORDER BY id DESC LIMIT {}", query.value(limit(page.limit)));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM receipts WHERE {} ORDER BY id DESC LIMIT {}",
+        wanted.join(" AND "),
+        query.value(limit(page.limit))
+    );
     let find = conn.prepare_cached(&sql).await?;
     let rows = conn.query(&find, &query.values()).await?;
     rows.iter().map(read).collect()

@@ -18,14 +18,33 @@ use crate::{ExecutionChange, Record, Recorded, Signalled, Started, StoreError};
 /// too few for it, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 1_000;
 
-/// See [`crate::Executions::record`]; also answers whether something is due, or is to hear
-/// something, that another node may hold or take up.
-pub(super) async fn record(
-    tx: &Transaction<'_>,
-    record: &Record,
-) -> Result<(Recorded, bool), StoreError> {
+/// What became of a record.
+pub(super) struct Outcome {
+    pub(super) recorded: Recorded,
+    /// Whether the lease had not ended.
+    pub(super) alive: bool,
+    /// Whether something is due, or is to hear something, that another node may hold or take up.
+    pub(super) stirs: bool,
+}
+
+impl Outcome {
+    /// Nothing was written.
+    const fn unwritten(recorded: Recorded) -> Self {
+        Self {
+            recorded,
+            alive: true,
+            stirs: false,
+        }
+    }
+}
+
+/// See [`crate::Executions::record`].
+pub(super) async fn record(tx: &Transaction<'_>, record: &Record) -> Result<Outcome, StoreError> {
     if !fence(tx, record.lease).await? {
-        return Ok((Recorded::LeaseLost, false));
+        return Ok(Outcome {
+            alive: false,
+            ..Outcome::unwritten(Recorded::LeaseLost)
+        });
     }
     let ends = record
         .change
@@ -36,11 +55,11 @@ pub(super) async fn record(
     let workflows = limited(&record.starts).chain(turn.map(|(workflow, _)| workflow));
     turns::lock(tx, workflows).await?;
     if !lock_rows(tx, record).await? {
-        return Ok((Recorded::LeaseLost, false));
+        return Ok(Outcome::unwritten(Recorded::LeaseLost));
     }
     let free = match units.change(tx, record).await? {
         Ok(free) => free,
-        Err(short) => return Ok((short, false)),
+        Err(short) => return Ok(Outcome::unwritten(short)),
     };
     steps::write(tx, record.workspace, record.execution, &record.steps).await?;
     signals::remove(tx, record.workspace, record.execution, &record.signals).await?;
@@ -54,12 +73,16 @@ pub(super) async fn record(
         stirs |= turns::pass_on(tx, record.workspace, workflow, max, record.now).await? > 0;
     }
     let accepted = accept::store_under(tx, &record.events, Some(record.lease)).await?;
-    let written = Recorded::Written {
+    let recorded = Recorded::Written {
         accepted,
         started,
         free,
     };
-    Ok((written, stirs))
+    Ok(Outcome {
+        recorded,
+        alive: true,
+        stirs,
+    })
 }
 
 /// Locks the execution's row and those of the executions that it tells something, in the order of

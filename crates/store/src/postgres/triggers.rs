@@ -165,15 +165,21 @@ pub(super) async fn list(
     page: Page<TriggerId>,
 ) -> Result<Vec<Trigger>, StoreError> {
     let mut query = Query::default();
-    let mut sql = format!(
-        "SELECT {COLUMNS} FROM triggers WHERE workspace = {} AND id > {}",
-        query.value(workspace.number()),
-        query.value(page.after.map_or(Uuid::nil(), TriggerId::uuid)),
-    );
+    let mut wanted = vec![
+        format!("workspace = {}", query.value(workspace.number())),
+        format!(
+            "id > {}",
+            query.value(page.after.map_or(Uuid::nil(), TriggerId::uuid))
+        ),
+    ];
     if let Some(workflow) = workflow {
-        sql += &format!(" AND workflow = {}", query.value(workflow.uuid()));
+        wanted.push(format!("workflow = {}", query.value(workflow.uuid())));
     }
-    sql += &format!(" ORDER BY id LIMIT {}", query.value(limit(page.limit)));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM triggers WHERE {} ORDER BY id LIMIT {}",
+        wanted.join(" AND "),
+        query.value(limit(page.limit))
+    );
     let find = conn.prepare_cached(&sql).await?;
     let rows = conn.query(&find, &query.values()).await?;
     rows.iter().map(read).collect()

@@ -5,7 +5,10 @@
 //! cheap); `readers` answer look-ups from connections of their own; `checkpoint` keeps the
 //! write-ahead log short. The transitions and look-ups stand in a file per resource: `events`, `due`,
 //! `attempts`, `deliveries`, `webhooks`, `replays`, `event_types`, `access`, `answers`,
-//! `retention`, `installation`, `stats`; how values stand in columns, in `row`.
+//! `retention`, `installation`, `stats`; of what comes in and runs, `sources`, `receipts`,
+//! `triggers`, `workflows`, `executions`, `turns` (concurrency), `claims`, `record`, `signals`,
+//! `pools`, `expiry`; how values stand in columns, in `row`. The traits' methods, which only hand
+//! over to these, stand in `store` and `engine`.
 //!
 //! The file belongs to one process as long as that lives, so what it holds never expires. A
 //! lease is the number of times that the file was opened, its *epoch*: what an earlier process
@@ -15,24 +18,36 @@ mod access;
 mod answers;
 mod attempts;
 mod checkpoint;
+mod claims;
 mod deliveries;
 mod due;
+mod engine;
 mod event_types;
 mod events;
+mod executions;
+mod expiry;
 mod hot;
 mod installation;
 mod open;
+mod pools;
 mod readers;
+mod receipts;
+mod record;
 mod replays;
 mod retention;
 mod row;
+mod signals;
+mod sources;
 mod stats;
 mod store;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod triggers;
+mod turns;
 mod waiters;
 mod webhooks;
+mod workflows;
 mod writer;
 
 use std::{

@@ -20,6 +20,7 @@ const APPLICATION_ID: i32 = 0x5350_7374;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_key_fingerprint.sql"),
+    include_str!("migrations/0003_workflows.sql"),
 ];
 
 /// The schema's version that this program writes.
@@ -68,7 +69,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
         })?;
     conn.pragma_update(None, "cache_size", CACHE_KIB)?;
     conn.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
-    conn.set_prepared_statement_cache_capacity(128);
+    conn.set_prepared_statement_cache_capacity(256);
     let (epoch, pending) = next_lease(&conn, options.now)?;
     let next_attempt = conn.query_row(
         "SELECT coalesce(max(row), 0) + 1 FROM attempts",

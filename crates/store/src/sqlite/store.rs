@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl SqliteStore {
-    async fn read<T, F>(&self, look_up: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, look_up: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -35,7 +35,7 @@ impl SqliteStore {
         self.readers.read(look_up).await
     }
 
-    async fn apply<T, F>(&self, apply: F) -> Result<T, StoreError>
+    pub(super) async fn apply<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Batch<'_, '_>) -> Result<T, StoreError> + Send + 'static,
@@ -520,7 +520,3 @@ impl Store for SqliteStore {
         drop(self.lock.lock().take());
     }
 }
-
-impl crate::Workflows for SqliteStore {}
-impl crate::Executions for SqliteStore {}
-impl crate::Intake for SqliteStore {}
