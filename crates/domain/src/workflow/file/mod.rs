@@ -46,6 +46,8 @@ pub struct Loaded {
     pub definition: Definition,
     /// What in it does not do what it seems to.
     pub warnings: Vec<Diagnostic>,
+    /// Whether its author calls this version something; else it is called 1.0.0.
+    pub is_labelled: bool,
 }
 
 /// Reads a workflow file.
@@ -81,6 +83,9 @@ fn read_tree(tree: &Tree, text: &str, name: Option<&str>) -> Result<Loaded, Vec<
         Some(definition) if !found.iter().any(Diagnostic::is_error) => Ok(Loaded {
             definition,
             warnings: found,
+            is_labelled: [&["version"][..], &["flow", "version"]]
+                .iter()
+                .any(|path| path.iter().try_fold(tree, |tree, key| tree.get(key)).is_some()),
         }),
         _ => Err(found),
     }
