@@ -36,6 +36,7 @@ mod outbox;
 pub mod problem;
 pub mod serve;
 pub mod shape;
+pub mod starter;
 pub mod state;
 mod unstalled;
 
