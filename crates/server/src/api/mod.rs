@@ -23,6 +23,7 @@ mod session;
 mod sse;
 mod users;
 mod webhooks;
+mod workflows;
 mod workspaces;
 
 use std::{
@@ -57,6 +58,7 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(replays::routes())
         .merge(listen::routes())
         .merge(nodes::routes())
+        .merge(workflows::routes())
         .merge(executions::routes())
         .merge(callbacks::routes())
         .merge(pools::routes())

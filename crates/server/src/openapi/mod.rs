@@ -16,7 +16,7 @@ use utoipa::{OpenApi, PartialSchema};
 
 use crate::{
     front::is_message_path,
-    problem::{FieldError, Kind, MEDIA_TYPE, ProblemBody},
+    problem::{FieldErrorView, Kind, MEDIA_TYPE, ProblemBody},
 };
 
 /// Where the document is served.
@@ -42,7 +42,7 @@ pub const DOCUMENT_PATH: &str = "/api/openapi.json";
         (name = "Workflow orchestration clients", description = "The interface that clients of the Workflow Orchestration API know, unchanged."),
         (name = "Operations", description = "Health and metrics."),
     ),
-    components(schemas(FieldError)),
+    components(schemas(FieldErrorView)),
 )]
 struct Head;
 

@@ -40,6 +40,13 @@ const TRIES_MAX: usize = 4;
 pub enum Source {
     /// A workflow file. Its name is in it.
     File(Bytes),
+    /// A workflow file, under a name of its own.
+    NamedFile {
+        /// The name, whatever the file says.
+        name: String,
+        /// The file.
+        text: Bytes,
+    },
     /// A definition that came as JSON, under a name.
     Json {
         /// The name.
@@ -230,9 +237,10 @@ impl<'a> Registry<'a> {
     ) -> Result<Workflow, RegisterError> {
         let workflow = self.store.workflow(workspace, id).await?;
         let workflow = workflow.ok_or(RegisterError::Unknown)?;
-        let mut planned = self
-            .outbox
-            .plan(workspace, vec![told("workflow.definition.deleted", &workflow)]);
+        let mut planned = self.outbox.plan(
+            workspace,
+            vec![told("workflow.definition.deleted", &workflow)],
+        );
         let events = planned.take_events();
         match self.store.delete_workflow(workspace, id, events).await {
             Ok(Some(accepted)) => {
@@ -391,6 +399,7 @@ impl<'a> Registry<'a> {
 fn read(source: Source) -> Result<Read, RegisterError> {
     let (loaded, source) = match source {
         Source::File(text) => (file::read(&text), text),
+        Source::NamedFile { name, text } => (file::read_as(&name, &text), text),
         Source::Json { name, config } => {
             let loaded = file::read_json(&name, &config);
             (loaded, Bytes::from(config.to_string()))

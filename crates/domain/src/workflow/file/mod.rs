@@ -60,6 +60,16 @@ pub fn read(text: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
     read_tree(&tree, text, None)
 }
 
+/// Reads a workflow file. Its name is `name`, whatever it calls itself.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(name: &str, text: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
+    let text = yaml::text(text).map_err(|one| vec![one])?;
+    let tree = yaml::parse(text).map_err(diagnostic::tidy)?;
+    read_tree(&tree, text, Some(name))
+}
+
 /// Reads a workflow that came as JSON, in the form of a file. Its name is `name`, whatever it calls
 /// itself. Diagnostics have paths and no places.
 ///
