@@ -152,6 +152,24 @@ impl<T: FromStr> FromRequestParts<SharedApp> for Id<T> {
     }
 }
 
+/// The parameters of a path as texts. What is no text is a 404: nothing can be there.
+#[derive(Clone, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<SharedApp> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &SharedApp) -> Result<Self, Problem> {
+        match axum::extract::Path::<T>::from_request_parts(parts, app).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(_) => Err(Problem::new(
+                Kind::NotFound,
+                "There is nothing with this name.",
+            )),
+        }
+    }
+}
+
 /// A query string.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);

@@ -107,14 +107,33 @@ kinds! {
 }
 
 /// What is wrong with one field.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldError {
     /// Where it is, as in JavaScript: `events[0].name`; empty for the whole body.
-    #[schema(example = "targetUrl")]
     pub path: String,
     /// What is wrong with it, as a sentence without its subject.
-    #[schema(example = "is required")]
     pub message: String,
+}
+
+/// Line and column, from 1, of what is wrong in a text.
+pub type Place = Option<(u32, u32)>;
+
+/// What is wrong with one field.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FieldError)]
+pub struct FieldErrorView<'a> {
+    /// Where it is, as in JavaScript: `events[0].name`; empty for the whole body.
+    #[schema(example = "targetUrl")]
+    path: &'a str,
+    /// What is wrong with it, as a sentence without its subject.
+    #[schema(example = "is required")]
+    message: &'a str,
+    /// In a workflow file: the line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    /// In a workflow file: the column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
 }
 
 /// One refusal.
@@ -123,6 +142,8 @@ pub struct Problem {
     kind: Kind,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
+    /// Where in a text each of the errors is, in the same order; empty where there was no text.
+    places: Vec<Place>,
     retry_after: Option<Duration>,
     headers: Option<Box<HeaderMap>>,
 }
@@ -145,9 +166,9 @@ pub struct ProblemBody<'a> {
     #[schema(example = "targetUrl: is required")]
     detail: &'a str,
     /// What is wrong with which field.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schema(value_type = Option<Vec<FieldError>>)]
-    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<FieldErrorView>>)]
+    errors: Vec<FieldErrorView<'a>>,
 }
 
 impl Problem {
@@ -157,6 +178,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
+            places: Vec::new(),
             retry_after: None,
             headers: None,
         }
@@ -195,6 +217,13 @@ impl Problem {
             errors,
             ..Self::new(kind, detail)
         }
+    }
+
+    /// Says where in a text each of the errors is, in the same order.
+    #[must_use]
+    pub fn at(mut self, places: Vec<Place>) -> Self {
+        self.places = places;
+        self
     }
 
     /// There is no such `what` (for this caller).
@@ -253,12 +282,23 @@ impl Problem {
     }
 
     fn body(&self) -> ProblemBody<'_> {
+        let places = self.places.iter().copied().chain(std::iter::repeat(None));
+        let errors = self
+            .errors
+            .iter()
+            .zip(places)
+            .map(|(error, place)| FieldErrorView {
+                path: &error.path,
+                message: &error.message,
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
+            });
         ProblemBody {
             type_path: self.kind.type_path(),
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
             detail: &self.detail,
-            errors: &self.errors,
+            errors: errors.collect(),
         }
     }
 

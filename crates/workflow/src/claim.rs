@@ -125,7 +125,7 @@ async fn take_up(shared: &Arc<Shared>, claimed: ClaimedExecution) {
 }
 
 /// The run as it was before any step.
-fn begin(prepared: &Arc<Prepared>, input: &[u8]) -> Run {
+pub(crate) fn begin(prepared: &Arc<Prepared>, input: &[u8]) -> Run {
     let input: Map<String, Value> = serde_json::from_slice(input).unwrap_or_default();
     if let Ok(state) = prepared.program.initial_state(&input) {
         return Run::begin(Arc::clone(&prepared.program), state);

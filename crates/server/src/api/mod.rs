@@ -5,21 +5,25 @@
 //! the pipeline or the store, and renders. Refusals that follow from a route's shape (401, 404,
 //! 422, …) are documented by [`crate::openapi`], so handlers document successes only.
 
+mod callbacks;
 mod deliveries;
 mod documents;
 mod event_types;
 mod events;
+mod executions;
 mod fields;
 mod keys;
 mod listen;
 mod nodes;
 mod operations;
 mod orchestration;
+mod pools;
 mod replays;
 mod session;
 mod sse;
 mod users;
 mod webhooks;
+mod workflows;
 mod workspaces;
 
 use std::{
@@ -54,6 +58,10 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(replays::routes())
         .merge(listen::routes())
         .merge(nodes::routes())
+        .merge(workflows::routes())
+        .merge(executions::routes())
+        .merge(callbacks::routes())
+        .merge(pools::routes())
         .merge(orchestration::routes())
         .merge(operations::routes())
 }

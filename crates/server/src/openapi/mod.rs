@@ -16,7 +16,7 @@ use utoipa::{OpenApi, PartialSchema};
 
 use crate::{
     front::is_message_path,
-    problem::{FieldError, Kind, MEDIA_TYPE, ProblemBody},
+    problem::{FieldErrorView, Kind, MEDIA_TYPE, ProblemBody},
 };
 
 /// Where the document is served.
@@ -36,11 +36,13 @@ pub const DOCUMENT_PATH: &str = "/api/openapi.json";
         (name = "Webhooks", description = "Where events are delivered to."),
         (name = "Deliveries", description = "What became of each event on its way to each webhook."),
         (name = "Replays", description = "Sending past events again."),
+        (name = "Workflows", description = "What can be run, its versions, and what it shares."),
+        (name = "Executions", description = "What runs and ran, step by step."),
         (name = "Access", description = "Users, API keys, workspaces."),
         (name = "Workflow orchestration clients", description = "The interface that clients of the Workflow Orchestration API know, unchanged."),
         (name = "Operations", description = "Health and metrics."),
     ),
-    components(schemas(FieldError)),
+    components(schemas(FieldErrorView)),
 )]
 struct Head;
 

@@ -46,6 +46,8 @@ pub struct Loaded {
     pub definition: Definition,
     /// What in it does not do what it seems to.
     pub warnings: Vec<Diagnostic>,
+    /// Whether its author calls this version something; else it is called 1.0.0.
+    pub is_labelled: bool,
 }
 
 /// Reads a workflow file.
@@ -56,6 +58,16 @@ pub fn read(text: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
     let text = yaml::text(text).map_err(|one| vec![one])?;
     let tree = yaml::parse(text).map_err(diagnostic::tidy)?;
     read_tree(&tree, text, None)
+}
+
+/// Reads a workflow file. Its name is `name`, whatever it calls itself.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(name: &str, text: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
+    let text = yaml::text(text).map_err(|one| vec![one])?;
+    let tree = yaml::parse(text).map_err(diagnostic::tidy)?;
+    read_tree(&tree, text, Some(name))
 }
 
 /// Reads a workflow that came as JSON, in the form of a file. Its name is `name`, whatever it calls
@@ -81,6 +93,9 @@ fn read_tree(tree: &Tree, text: &str, name: Option<&str>) -> Result<Loaded, Vec<
         Some(definition) if !found.iter().any(Diagnostic::is_error) => Ok(Loaded {
             definition,
             warnings: found,
+            is_labelled: [&["version"][..], &["flow", "version"]]
+                .iter()
+                .any(|path| path.iter().try_fold(tree, |tree, key| tree.get(key)).is_some()),
         }),
         _ => Err(found),
     }
