@@ -79,8 +79,8 @@ fn node_of(node: &str) -> NodeKind {
 #[test]
 fn every_example_loads_as_it_is() {
     for (name, text) in files("examples/configurable-agents", "yaml") {
-        let loaded = file::read(&text)
-            .unwrap_or_else(|found| panic!("{}", rendered(&name, &text, &found)));
+        let loaded =
+            file::read(&text).unwrap_or_else(|found| panic!("{}", rendered(&name, &text, &found)));
         let definition = loaded.definition;
         assert!(!definition.nodes.is_empty(), "{name}");
         let stored = serde_json::to_string(&definition).unwrap();
@@ -114,7 +114,11 @@ fn the_loose_dialect_comes_to_the_same_form() {
     assert_eq!(definition.version, "1.10");
     assert!(definition.result_is_last_output);
     assert_eq!(definition.nodes[0].outputs, ["summary"]);
-    let fields: Vec<&str> = definition.state.iter().map(|field| field.name.as_str()).collect();
+    let fields: Vec<&str> = definition
+        .state
+        .iter()
+        .map(|field| field.name.as_str())
+        .collect();
     assert_eq!(fields, ["message", "people", "summary", "notice"]);
     assert!(definition.state[0].required);
     let to = |from: &str, to: &str| Edge {
@@ -123,7 +127,11 @@ fn the_loose_dialect_comes_to_the_same_form() {
     };
     assert_eq!(
         definition.edges,
-        [to("summary", "notice"), to("START", "summary"), to("notice", "END")]
+        [
+            to("summary", "notice"),
+            to("START", "summary"),
+            to("notice", "END")
+        ]
     );
     let codes: Vec<&str> = loaded.warnings.iter().map(|one| one.code).collect();
     assert_eq!(codes, ["name.undeclared"].repeat(codes.len()));
@@ -142,7 +150,8 @@ fn loose_nodes_without_edges_follow_each_other() {
         ways,
         ["START To([\"a\"])", "a To([\"b\"])", "b To([\"END\"])"]
     );
-    let needs = load("name: w\nnodes:\n  - {name: b, prompt: y, needs: a}\n  - {name: a, prompt: x}\n");
+    let needs =
+        load("name: w\nnodes:\n  - {name: b, prompt: y, needs: a}\n  - {name: a, prompt: x}\n");
     assert!(needs.definition.edges.iter().any(|edge| edge.from == "a"));
 }
 
@@ -157,15 +166,23 @@ fn every_kind_of_node() {
     assert_eq!(http.headers[1], ("X-N".to_owned(), "1.50".to_owned()));
     assert_eq!(
         node_of("kind: transform\njq: .state.a\noutputs: [b]"),
-        NodeKind::Transform { jq: ".state.a".to_owned() }
+        NodeKind::Transform {
+            jq: ".state.a".to_owned()
+        }
     );
     assert_eq!(
         node_of("kind: emit\nevent: a.b\ndata: {x: '{a}'}"),
-        NodeKind::Emit { event: "a.b".to_owned(), data: Some(json!({"x": "{a}"})) }
+        NodeKind::Emit {
+            event: "a.b".to_owned(),
+            data: Some(json!({"x": "{a}"}))
+        }
     );
     assert_eq!(
         node_of("kind: workflow\nworkflow: other\nwait: false\ninputs: {x: '{a}'}"),
-        NodeKind::Workflow { workflow: "other".to_owned(), wait: false }
+        NodeKind::Workflow {
+            workflow: "other".to_owned(),
+            wait: false
+        }
     );
     assert_eq!(
         node_of("kind: wait\nduration: 1h"),
@@ -179,11 +196,18 @@ fn every_kind_of_node() {
     assert_eq!(timeout_ms, Some(172_800_000));
     assert!(matches!(
         node_of("kind: wait\ncallback: true"),
-        NodeKind::Wait(WaitFor::Callback { timeout_ms: None, .. })
+        NodeKind::Wait(WaitFor::Callback {
+            timeout_ms: None,
+            ..
+        })
     ));
     assert!(matches!(
         node_of("kind: join\nrequired: 2\ntimeout: 30"),
-        NodeKind::Join { required: Some(2), timeout_ms: Some(30_000), .. }
+        NodeKind::Join {
+            required: Some(2),
+            timeout_ms: Some(30_000),
+            ..
+        }
     ));
     assert!(matches!(
         node_of("kind: agent\nagent: helper\nprompt: 'do {a}'\noutputs: [b]"),
@@ -197,7 +221,12 @@ fn sandboxes_have_their_presets() {
         ("", 512, 60_000, 60_000),
         ("\nsandbox: {preset: low}", 256, 15_000, 30_000),
         ("\nsandbox: {preset: high}", 1024, 240_000, 120_000),
-        ("\nsandbox: {preset: max, resources: {memory: 1g}}", 1024, 1_200_000, 300_000),
+        (
+            "\nsandbox: {preset: max, resources: {memory: 1g}}",
+            1024,
+            1_200_000,
+            300_000,
+        ),
         ("\nsandbox: {preset: low, timeout: 10}", 256, 5_000, 10_000),
     ] {
         let text = with_node(&format!("code: result = 1\noutputs: [b]{sandbox}"));
@@ -206,7 +235,10 @@ fn sandboxes_have_their_presets() {
         let NodeKind::Code(code) = node.kind else {
             panic!("code")
         };
-        assert_eq!((code.memory_mib, code.cpu_ms, code.network), (memory, cpu, false));
+        assert_eq!(
+            (code.memory_mib, code.cpu_ms, code.network),
+            (memory, cpu, false)
+        );
     }
 }
 
@@ -226,7 +258,10 @@ fn settings_of_a_node_stand_over_those_of_the_workflow_key_by_key() {
         panic!("llm")
     };
     assert_eq!(llm.llm.provider, Provider::Openai);
-    assert_eq!((llm.llm.model.as_str(), llm.llm.temperature), ("small", Some(0.2)));
+    assert_eq!(
+        (llm.llm.model.as_str(), llm.llm.temperature),
+        ("small", Some(0.2))
+    );
     assert!(matches!(llm.output, Some(Output::Value(_))));
     assert!(llm.tools[1].continue_on_error);
     assert_eq!(llm.memory.as_ref().unwrap().scope, MemoryScope::Agent);
@@ -245,17 +280,32 @@ fn routes_loops_maps_and_conditions_on_edges() {
     assert!(read.iter().any(|edge| edge.from == "a"
         && matches!(&edge.route, Route::Routes { cases, default } if cases.len() == 1 && default == "c")));
     assert!(read.iter().any(|edge| edge.route
-        == Route::Loop { until: "ok".to_owned(), max_iterations: 10, exit_to: "END".to_owned() }));
+        == Route::Loop {
+            until: "ok".to_owned(),
+            max_iterations: 10,
+            exit_to: "END".to_owned()
+        }));
     let read = edges(
         "  - from: a\n    parallel: {items_field: l, target_node: c, collect_field: r}\n  - from: c\n    routes:\n      - {condition: {logic: \"state.ok\"}, to: b}\n      - {condition: default, to: END}\n  - {from: b, to: END}\n",
     );
-    assert!(read.iter().any(|edge| matches!(&edge.route, Route::Map { node, .. } if node == "c")));
-    assert!(read.iter().any(|edge| matches!(&edge.route, Route::Routes { default, .. } if default == "END")));
+    assert!(
+        read.iter()
+            .any(|edge| matches!(&edge.route, Route::Map { node, .. } if node == "c"))
+    );
+    assert!(
+        read.iter()
+            .any(|edge| matches!(&edge.route, Route::Routes { default, .. } if default == "END"))
+    );
     let read = edges("  - {from: a, parallel: [b, c], join: END}\n");
     assert_eq!(read.len(), 4);
-    let item = format!("{}edges:\n  - {{from: START, parallel: {{items_field: l, target_node: a, collect_field: r}}}}\n  - {{from: a, to: [b, c]}}\n  - {{from: b, to: END}}\n  - {{from: c, to: END}}\n", head);
+    let item = format!(
+        "{}edges:\n  - {{from: START, parallel: {{items_field: l, target_node: a, collect_field: r}}}}\n  - {{from: a, to: [b, c]}}\n  - {{from: b, to: END}}\n  - {{from: c, to: END}}\n",
+        head
+    );
     load(&item.replace("{id: a, ", "{id: a, inputs: {x: '{item} {index}'}, "));
-    assert!(refusal(&item.replace("{id: b, ", "{id: b, inputs: {x: '{item}'}, ")).contains("`item`"));
+    assert!(
+        refusal(&item.replace("{id: b, ", "{id: b, inputs: {x: '{item}'}, ")).contains("`item`")
+    );
 }
 
 #[test]
@@ -264,7 +314,9 @@ fn triggers_and_webhooks() {
         + "triggers:\n  - webhook: {source: github, filter: .ref, map: '{a: .x}'}\n  - webhook: slack\n  - schedule: '*/5 * * * *'\n  - schedule: {cron: '0 9 * * MON-FRI', timezone: Europe/Berlin}\n  - event: order.*\nwebhooks:\n  - {url: 'https://example.com/h', events: [workflow.*]}\n";
     let definition = load(&text).definition;
     assert_eq!(definition.triggers.len(), 5);
-    assert!(matches!(&definition.triggers[2], TriggerSpec::Schedule { timezone, .. } if timezone == "UTC"));
+    assert!(
+        matches!(&definition.triggers[2], TriggerSpec::Schedule { timezone, .. } if timezone == "UTC")
+    );
     assert_eq!(definition.webhooks.len(), 1);
 }
 
@@ -282,7 +334,10 @@ fn json_is_read_as_a_file_is() {
     for _ in 0..200 {
         deep = json!([deep]);
     }
-    assert_eq!(file::read_json("w", &deep).unwrap_err()[0].code, "yaml.too_deep");
+    assert_eq!(
+        file::read_json("w", &deep).unwrap_err()[0].code,
+        "yaml.too_deep"
+    );
 }
 
 #[test]
@@ -298,22 +353,71 @@ fn what_the_graph_lacks_is_told() {
 #[test]
 fn single_faults() {
     let cases = [
-        ("a node of another kind", with_node("url: https://example.com")),
-        ("an output that is no field", with_node("prompt: x\noutputs: [bb]\noutput_schema: {type: str}")),
-        ("another type", with_node("prompt: x\noutputs: [b]\noutput_schema: {type: int}")),
-        ("fields and outputs", with_node("prompt: x\noutputs: [b]\noutput_schema: {type: object, fields: [{name: c, type: str}]}")),
-        ("a name in a long prompt", with_node("prompt: |\n  Hello\n  and {topci} there\noutputs: [b]\noutput_schema: {type: str}")),
-        ("waits for two things", with_node("kind: wait\nduration: 1h\ncallback: true")),
+        (
+            "a node of another kind",
+            with_node("url: https://example.com"),
+        ),
+        (
+            "an output that is no field",
+            with_node("prompt: x\noutputs: [bb]\noutput_schema: {type: str}"),
+        ),
+        (
+            "another type",
+            with_node("prompt: x\noutputs: [b]\noutput_schema: {type: int}"),
+        ),
+        (
+            "fields and outputs",
+            with_node(
+                "prompt: x\noutputs: [b]\noutput_schema: {type: object, fields: [{name: c, type: str}]}",
+            ),
+        ),
+        (
+            "a name in a long prompt",
+            with_node(
+                "prompt: |\n  Hello\n  and {topci} there\noutputs: [b]\noutput_schema: {type: str}",
+            ),
+        ),
+        (
+            "waits for two things",
+            with_node("kind: wait\nduration: 1h\ncallback: true"),
+        ),
         ("not long enough", with_node("kind: wait\nduration: soon")),
-        ("a header with a line break", with_node("kind: http\nurl: https://example.com\nheaders: {X: \"a\\r\\nb\"}")),
+        (
+            "a header with a line break",
+            with_node("kind: http\nurl: https://example.com\nheaders: {X: \"a\\r\\nb\"}"),
+        ),
         ("a word", with_node("kind: htpp\nurl: https://example.com")),
-        ("a number for a text", with_node("prompt: 5\noutputs: [b]\noutput_schema: {type: str}")),
-        ("a key of a model", with_node("prompt: x\noutputs: [b]\noutput_schema: {type: str}\nllm: {api_key: secret}")),
-        ("cron", with_node("kind: transform\njq: .") + "triggers: [{schedule: 'every day'}]\n"),
-        ("two ways", with_node("kind: transform\njq: .").replace("- {from: n, to: END}", "- {from: n, to: END, routes: []}")),
-        ("no way", with_node("kind: transform\njq: .").replace("- {from: n, to: END}", "")),
-        ("a list of one", with_node("kind: transform\njq: .").replace("to: END}", "to: [END]}")),
-        ("an older version", with_node("kind: transform\njq: .").replace("\"1.0\"", "\"2.0\"")),
+        (
+            "a number for a text",
+            with_node("prompt: 5\noutputs: [b]\noutput_schema: {type: str}"),
+        ),
+        (
+            "a key of a model",
+            with_node(
+                "prompt: x\noutputs: [b]\noutput_schema: {type: str}\nllm: {api_key: secret}",
+            ),
+        ),
+        (
+            "cron",
+            with_node("kind: transform\njq: .") + "triggers: [{schedule: 'every day'}]\n",
+        ),
+        (
+            "two ways",
+            with_node("kind: transform\njq: .")
+                .replace("- {from: n, to: END}", "- {from: n, to: END, routes: []}"),
+        ),
+        (
+            "no way",
+            with_node("kind: transform\njq: .").replace("- {from: n, to: END}", ""),
+        ),
+        (
+            "a list of one",
+            with_node("kind: transform\njq: .").replace("to: END}", "to: [END]}"),
+        ),
+        (
+            "an older version",
+            with_node("kind: transform\njq: .").replace("\"1.0\"", "\"2.0\""),
+        ),
     ];
     let told: Vec<String> = cases
         .iter()
@@ -341,13 +445,22 @@ fn hostile_files_end_as_expected() {
             _ => {}
         }
         if let Err(found) = &read {
-            let first = found.iter().find(|one| one.severity == Severity::Error).unwrap();
-            told.push_str(&format!("{name}:{}: {}: {}\n", first.span.line, first.code, first.message));
+            let first = found
+                .iter()
+                .find(|one| one.severity == Severity::Error)
+                .unwrap();
+            told.push_str(&format!(
+                "{name}:{}: {}: {}\n",
+                first.span.line, first.code, first.message
+            ));
             if wanted.contains("line number") {
                 assert!(first.span.line > 0, "{name}");
             }
             if name == "cycle-nodes" {
-                assert!(found.iter().any(|one| one.message.contains("a → b → a")), "{found:?}");
+                assert!(
+                    found.iter().any(|one| one.message.contains("a → b → a")),
+                    "{found:?}"
+                );
             }
         }
     }
@@ -359,7 +472,9 @@ fn the_yaml_test_suite_does_no_harm() {
     for (name, text) in files("corpora/yaml-test-suite", "yaml") {
         let _ = file::read(&text);
         // Each file holds cases as texts: every one is read too, whole and cut off.
-        let text = String::from_utf8_lossy(&text).replace("␣", " ").replace('→', "\t");
+        let text = String::from_utf8_lossy(&text)
+            .replace("␣", " ")
+            .replace('→', "\t");
         for at in 0..text.len().min(400) {
             if text.is_char_boundary(at) {
                 let _ = file::read(&text.as_bytes()[at..]);
@@ -374,7 +489,9 @@ fn scalars_are_those_of_yaml_1_2() {
     let value = |text: &str| {
         let text = with_node("kind: emit\nevent: a.b\ndata: {x: VALUE}").replace("VALUE", text);
         match load(&text).definition.nodes.remove(0).kind {
-            NodeKind::Emit { data: Some(data), .. } => data["x"].clone(),
+            NodeKind::Emit {
+                data: Some(data), ..
+            } => data["x"].clone(),
             other => panic!("{other:?}"),
         }
     };
@@ -401,14 +518,20 @@ fn scalars_are_those_of_yaml_1_2() {
 
 #[test]
 fn the_published_schema_is_that_of_the_types() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workflow.schema.json");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/workflow.schema.json"
+    );
     let schema = file::schema::schema();
     let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         fs::write(path, &text).unwrap();
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(written == text, "docs/workflow.schema.json is out of date: run just generate");
+    assert!(
+        written == text,
+        "docs/workflow.schema.json is out of date: run just generate"
+    );
     let validator = jsonschema::validator_for(schema).unwrap();
     // What the reader takes, an editor that knows the schema takes, and what has a wrong shape
     // neither does.
@@ -426,7 +549,10 @@ fn the_published_schema_is_that_of_the_types() {
         let shape = ["shape.type", "shape.word", "shape.range", "key.unknown"];
         let found = file::read_json("w", &value).err().unwrap_or_default();
         let misshapen = found.iter().any(|one| shape.contains(&one.code))
-            || found.iter().any(|one| one.message.ends_with("`flow` has no `name`") || one.message.ends_with("has no `from`"));
+            || found.iter().any(|one| {
+                one.message.ends_with("`flow` has no `name`")
+                    || one.message.ends_with("has no `from`")
+            });
         assert_eq!(!misshapen, fits, "{value}: {found:?}");
     }
 }
@@ -439,7 +565,10 @@ fn large_files_are_bounded() {
     let wide = format!("name: w\nstate: [{}]", "1,".repeat(60_000));
     let found = file::read(wide.as_bytes()).unwrap_err();
     assert_eq!(found[0].code, "yaml.too_many_values");
-    let faults = format!("name: w\n{}", (0..5_000).map(|n| format!("k{n}: 1\n")).collect::<String>());
+    let faults = format!(
+        "name: w\n{}",
+        (0..5_000).map(|n| format!("k{n}: 1\n")).collect::<String>()
+    );
     let found = file::read(faults.as_bytes()).unwrap_err();
     assert_eq!(found.len(), file::diagnostic::DIAGNOSTICS_MAX);
     assert_eq!(found.last().unwrap().code, "file.more");

@@ -209,11 +209,20 @@ mod tests {
     fn what_is_missing_and_what_is_denied_sound_the_same() {
         let (_home, files) = folder();
         let told = |path| files.read(path).unwrap_err().to_string();
-        for path in ["near.yaml", "link-loop.yaml", "fifo.yaml", "up/outside.yaml", "up/none.yaml"] {
+        for path in [
+            "near.yaml",
+            "link-loop.yaml",
+            "fifo.yaml",
+            "up/outside.yaml",
+            "up/none.yaml",
+        ] {
             assert_eq!(told(path), told("missing.yaml"), "{path}");
         }
         assert_eq!(
-            Files::below("/nowhere/at/all").read("a.yaml").unwrap_err().to_string(),
+            Files::below("/nowhere/at/all")
+                .read("a.yaml")
+                .unwrap_err()
+                .to_string(),
             told("missing.yaml")
         );
     }
@@ -226,7 +235,13 @@ mod tests {
             walk(root, &path.split('/').collect::<Vec<_>>())
         };
         assert!(open("a/b/c/d/flow.yaml").is_ok());
-        for path in ["near.yaml", "up/outside.yaml", "link-loop.yaml", "missing.yaml", "sub/none/x.yaml"] {
+        for path in [
+            "near.yaml",
+            "up/outside.yaml",
+            "link-loop.yaml",
+            "missing.yaml",
+            "sub/none/x.yaml",
+        ] {
             assert!(open(path).is_err(), "{path}");
         }
     }

@@ -68,7 +68,11 @@ pub struct Field {
     /// Whether an execution cannot start without it.
     pub required: bool,
     /// What it holds where no input does.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub default: Option<Value>,
     /// What it is.
     pub description: String,
@@ -145,7 +149,11 @@ pub enum NodeKind {
         /// The event type's name, a template.
         event: String,
         /// The payload; its texts are templates. None: the node's inputs, or the state.
-        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            deserialize_with = "present",
+            skip_serializing_if = "Option::is_none"
+        )]
         data: Option<Value>,
     },
     /// Starts another workflow.
@@ -297,7 +305,11 @@ pub struct HttpNode {
     /// Headers, each value a template; line breaks in them are refused.
     pub headers: Vec<(String, String)>,
     /// The body; its texts are templates. A text is sent as it is, anything else as JSON.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub body: Option<Value>,
     /// Statuses that are no failure, beside 2xx.
     pub accept: Vec<u16>,

@@ -167,7 +167,11 @@ fn summary(definition: &Definition) -> String {
         let kind = kind["kind"].as_str().unwrap_or("node").to_owned();
         lines.push(format!("  node {} ({kind}), line {}", node.id, node.line));
     }
-    let triggers = counted(&definition.triggers.len().to_string(), "trigger", "triggers");
+    let triggers = counted(
+        &definition.triggers.len().to_string(),
+        "trigger",
+        "triggers",
+    );
     lines.push(format!("  {triggers}"));
     styled(DIM, lines.join("\n"))
 }

@@ -230,9 +230,10 @@ impl<'a> Registry<'a> {
     ) -> Result<Workflow, RegisterError> {
         let workflow = self.store.workflow(workspace, id).await?;
         let workflow = workflow.ok_or(RegisterError::Unknown)?;
-        let mut planned = self
-            .outbox
-            .plan(workspace, vec![told("workflow.definition.deleted", &workflow)]);
+        let mut planned = self.outbox.plan(
+            workspace,
+            vec![told("workflow.definition.deleted", &workflow)],
+        );
         let events = planned.take_events();
         match self.store.delete_workflow(workspace, id, events).await {
             Ok(Some(accepted)) => {

@@ -21,7 +21,10 @@ impl Outbox for Noted {
     fn plan(&self, _: WorkspaceId, occurrences: Vec<Occurrence>) -> Box<dyn Planned> {
         let one = &occurrences[0];
         let data = String::from_utf8(one.data.to_vec()).unwrap();
-        Box::new(Note(Arc::clone(&self.0), format!("{} {data}", one.event_type.as_str())))
+        Box::new(Note(
+            Arc::clone(&self.0),
+            format!("{} {data}", one.event_type.as_str()),
+        ))
     }
 }
 
@@ -90,19 +93,33 @@ impl Scene {
 #[tokio::test]
 async fn a_workflow_is_made_gets_versions_and_is_removed_and_each_is_told() {
     let scene = Scene::new().await;
-    let made = scene.register(Target::ByName, flow("w", "x", "")).await.unwrap();
+    let made = scene
+        .register(Target::ByName, flow("w", "x", ""))
+        .await
+        .unwrap();
     assert_eq!((made.outcome, made.workflow.version), (Outcome::Created, 1));
     let id = made.workflow.id;
     assert_eq!(
         scene.told(),
-        [format!(r#"workflow.definition.created {{"id":"{id}","name":"w","version":"1.0.0"}}"#)]
+        [format!(
+            r#"workflow.definition.created {{"id":"{id}","name":"w","version":"1.0.0"}}"#
+        )]
     );
 
-    let same = scene.register(Target::ByName, flow("w", "x", "")).await.unwrap();
-    assert_eq!((same.outcome, same.workflow.version), (Outcome::Unchanged, 1));
+    let same = scene
+        .register(Target::ByName, flow("w", "x", ""))
+        .await
+        .unwrap();
+    assert_eq!(
+        (same.outcome, same.workflow.version),
+        (Outcome::Unchanged, 1)
+    );
     assert_eq!(scene.told(), [""; 0]);
 
-    let next = scene.register(Target::Existing(id), flow("w", "y", "")).await.unwrap();
+    let next = scene
+        .register(Target::Existing(id), flow("w", "y", ""))
+        .await
+        .unwrap();
     assert_eq!((next.outcome, next.workflow.version), (Outcome::Updated, 2));
     assert_eq!(next.workflow.label, "1.0.1");
     let named = flow("w", "z", "version: spring\n");
@@ -110,7 +127,11 @@ async fn a_workflow_is_made_gets_versions_and_is_removed_and_each_is_told() {
     assert_eq!(next.workflow.label, "spring");
     scene.told();
 
-    let versions = scene.store.workflow_versions(HOME, id, ten()).await.unwrap();
+    let versions = scene
+        .store
+        .workflow_versions(HOME, id, ten())
+        .await
+        .unwrap();
     let numbers: Vec<u32> = versions.iter().map(|version| version.number).collect();
     assert_eq!(numbers, [3, 2, 1]);
     let stored: Definition = serde_json::from_slice(&versions[0].definition).unwrap();
@@ -119,21 +140,36 @@ async fn a_workflow_is_made_gets_versions_and_is_removed_and_each_is_told() {
     scene.registry().remove(HOME, id).await.unwrap();
     assert_eq!(
         scene.told(),
-        [format!(r#"workflow.definition.deleted {{"id":"{id}","name":"w","version":"spring"}}"#)]
+        [format!(
+            r#"workflow.definition.deleted {{"id":"{id}","name":"w","version":"spring"}}"#
+        )]
     );
-    assert!(matches!(scene.registry().remove(HOME, id).await, Err(RegisterError::Unknown)));
+    assert!(matches!(
+        scene.registry().remove(HOME, id).await,
+        Err(RegisterError::Unknown)
+    ));
 }
 
 #[tokio::test]
 async fn names_are_unique_and_a_workflow_can_take_another() {
     let scene = Scene::new().await;
-    let one = scene.register(Target::New, flow("one", "x", "")).await.unwrap();
-    scene.register(Target::New, flow("two", "x", "")).await.unwrap();
+    let one = scene
+        .register(Target::New, flow("one", "x", ""))
+        .await
+        .unwrap();
+    scene
+        .register(Target::New, flow("two", "x", ""))
+        .await
+        .unwrap();
     let again = scene.register(Target::New, flow("one", "y", "")).await;
     assert!(matches!(again, Err(RegisterError::NameTaken(name)) if name == "one"));
-    let taken = scene.register(Target::Existing(one.workflow.id), flow("two", "x", "")).await;
+    let taken = scene
+        .register(Target::Existing(one.workflow.id), flow("two", "x", ""))
+        .await;
     assert!(matches!(taken, Err(RegisterError::NameTaken(name)) if name == "two"));
-    let renamed = scene.register(Target::Existing(one.workflow.id), flow("three", "x", "")).await;
+    let renamed = scene
+        .register(Target::Existing(one.workflow.id), flow("three", "x", ""))
+        .await;
     assert_eq!(renamed.unwrap().workflow.name, "three");
 }
 
@@ -141,7 +177,10 @@ async fn names_are_unique_and_a_workflow_can_take_another() {
 async fn triggers_come_with_the_file_and_schedules_know_when() {
     let scene = Scene::new().await;
     let with = "triggers:\n  - schedule: '0 9 * * *'\n  - webhook: github\n";
-    let made = scene.register(Target::New, flow("w", "x", with)).await.unwrap();
+    let made = scene
+        .register(Target::New, flow("w", "x", with))
+        .await
+        .unwrap();
     let triggers = scene
         .store
         .triggers(HOME, Some(made.workflow.id), ten())
@@ -177,7 +216,14 @@ async fn what_cannot_be_run_is_not_stored() {
         };
         assert!(found.iter().any(Diagnostic::is_error));
     }
-    assert!(scene.store.workflow_by_name(HOME, "w").await.unwrap().is_none());
+    assert!(
+        scene
+            .store
+            .workflow_by_name(HOME, "w")
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(scene.told(), [""; 0]);
     let json = Source::Json {
         name: "Of the API".into(),

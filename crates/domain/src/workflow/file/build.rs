@@ -10,9 +10,7 @@ use super::{
     tree::Node as TreeNode,
     types,
 };
-use crate::workflow::definition::{
-    Definition, Field, FieldType, NODES_MAX, OnConflict,
-};
+use crate::workflow::definition::{Definition, Field, FieldType, NODES_MAX, OnConflict};
 
 /// The most fields of a state.
 const FIELDS_MAX: usize = 500;
@@ -67,8 +65,8 @@ impl Reader<'_> {
             None if self.loose => {}
             None => {
                 let message = "the file has no `schema_version`";
-                self.error("key.missing", message, &Path::root().key("flow")).help =
-                    Some("write `schema_version: \"1.0\"` at the top".to_owned());
+                self.error("key.missing", message, &Path::root().key("flow"))
+                    .help = Some("write `schema_version: \"1.0\"` at the top".to_owned());
             }
         }
         if self.loose {
@@ -76,11 +74,19 @@ impl Reader<'_> {
         }
         let loose_keys = [
             ("name", file.name.is_some(), "flow.name"),
-            ("description", file.description.is_some(), "flow.description"),
+            (
+                "description",
+                file.description.is_some(),
+                "flow.description",
+            ),
             ("version", file.version.is_some(), "flow.version"),
             ("llm", file.llm.is_some(), "config.llm"),
             ("execution", file.execution.is_some(), "config.execution"),
-            ("observability", file.observability.is_some(), "config.observability"),
+            (
+                "observability",
+                file.observability.is_some(),
+                "config.observability",
+            ),
         ];
         for (key, is_here, place) in loose_keys {
             if is_here {
@@ -107,7 +113,10 @@ impl Reader<'_> {
             (None, None) => {
                 if !self.refused() || self.tree.get("flow").is_none() {
                     let (message, help) = if self.loose {
-                        ("the workflow has no name", "write `schema_version: \"1.0\"` and `flow: {name: …}`, or `name: …`")
+                        (
+                            "the workflow has no name",
+                            "write `schema_version: \"1.0\"` and `flow: {name: …}`, or `name: …`",
+                        )
                     } else {
                         ("the workflow has no name", "write `flow: {name: …}`")
                     };
@@ -143,9 +152,18 @@ impl Reader<'_> {
             self.field(&name, value, &path);
         }
         let properties = state.properties.unwrap_or_default();
-        for name in required.iter().filter(|name| !properties.contains_key(*name)) {
+        for name in required
+            .iter()
+            .filter(|name| !properties.contains_key(*name))
+        {
             let known = properties.keys().map(String::as_str);
-            self.unknown("state.unknown", "property", name, known, &path.key("required"));
+            self.unknown(
+                "state.unknown",
+                "property",
+                name,
+                known,
+                &path.key("required"),
+            );
         }
         for (name, value) in properties {
             let path = path.key("properties").key(&name);
@@ -174,7 +192,15 @@ impl Reader<'_> {
         let Some(kind) = self.field_type(&field.kind, field.schema.as_ref(), path) else {
             return self.untyped_field(name);
         };
-        self.push_field(named, name, kind, field.required, field.default, field.description, path);
+        self.push_field(
+            named,
+            name,
+            kind,
+            field.required,
+            field.default,
+            field.description,
+            path,
+        );
     }
 
     /// A field whose type could not be read: its name is known, so that what uses it is right.
@@ -199,7 +225,8 @@ impl Reader<'_> {
         match types::read(kind, schema) {
             Ok(read) => Some(read),
             Err(error) => {
-                self.error("type.unknown", error.message, &path.key("type")).help = error.help;
+                self.error("type.unknown", error.message, &path.key("type"))
+                    .help = error.help;
                 None
             }
         }
@@ -218,7 +245,15 @@ impl Reader<'_> {
                 return self.untyped_field(name);
             }
         };
-        self.push_field(named, name, kind, required, property.default, property.description, path);
+        self.push_field(
+            named,
+            name,
+            kind,
+            required,
+            property.default,
+            property.description,
+            path,
+        );
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one field")]
@@ -235,10 +270,7 @@ impl Reader<'_> {
         if let Some(default) = &default
             && !kind.accepts(default)
         {
-            let message = format!(
-                "the default of `{name}` is no `{}`",
-                types::written(&kind)
-            );
+            let message = format!("the default of `{name}` is no `{}`", types::written(&kind));
             self.error("state.default_type", message, &path.key("default"));
         }
         if named {
@@ -276,7 +308,10 @@ impl Reader<'_> {
             .map(|item| {
                 let id = item.get("id").or_else(|| item.get("name"));
                 match id.map(|id| &id.node) {
-                    Some(TreeNode::Scalar { value: Value::String(id), .. }) => id.clone(),
+                    Some(TreeNode::Scalar {
+                        value: Value::String(id),
+                        ..
+                    }) => id.clone(),
                     _ => String::new(),
                 }
             })

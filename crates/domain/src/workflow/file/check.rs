@@ -21,8 +21,8 @@ impl Reader<'_> {
             if in_circles.is_empty() {
                 let path = Path::root().key("edges");
                 let first = ids.first().map_or("first", String::as_str);
-                self.error("graph.start", "nothing follows `START`", &path).help =
-                    Some(format!("add `- {{from: START, to: {first}}}`"));
+                self.error("graph.start", "nothing follows `START`", &path)
+                    .help = Some(format!("add `- {{from: START, to: {first}}}`"));
             }
             return;
         }
@@ -83,7 +83,11 @@ impl Reader<'_> {
                 continue;
             }
             let follow = next.entry(&way.edge.from).or_default();
-            follow.extend(targets(&way.edge.route).into_iter().map(|to| (to, &way.path)));
+            follow.extend(
+                targets(&way.edge.route)
+                    .into_iter()
+                    .map(|to| (to, &way.path)),
+            );
         }
         let mut in_circles = HashSet::new();
         let mut done: HashSet<&str> = HashSet::new();
@@ -92,7 +96,11 @@ impl Reader<'_> {
                 continue;
             };
             if let Some((circle, path)) = circle_from(start, &next, &mut done) {
-                let names: Vec<&str> = circle.iter().copied().chain(circle.first().copied()).collect();
+                let names: Vec<&str> = circle
+                    .iter()
+                    .copied()
+                    .chain(circle.first().copied())
+                    .collect();
                 let message = format!("this circle never ends: {}", names.join(" → "));
                 self.error("graph.circle", message, path).help = Some(
                     "go back through `loop` or `routes`, so that a condition can end it".to_owned(),

@@ -145,7 +145,11 @@ impl Diagnostic {
         } = self.span;
         let text = source.lines().nth(line as usize - 1).unwrap_or_default();
         let column = column.max(1) as usize;
-        let first = if column > SHOWN_CHARS_MAX { column - 40 } else { 1 };
+        let first = if column > SHOWN_CHARS_MAX {
+            column - 40
+        } else {
+            1
+        };
         let mut before = String::new();
         let mut marked = String::new();
         let mut shown = String::new();
@@ -154,7 +158,12 @@ impl Diagnostic {
         } else {
             usize::MAX
         };
-        for (index, letter) in text.chars().enumerate().skip(first - 1).take(SHOWN_CHARS_MAX) {
+        for (index, letter) in text
+            .chars()
+            .enumerate()
+            .skip(first - 1)
+            .take(SHOWN_CHARS_MAX)
+        {
             let place = index + 1;
             let from = shown.len();
             escape(letter.encode_utf8(&mut [0; 4]), &mut shown);

@@ -48,12 +48,21 @@ impl Gathered {
 
 impl Reader<'_> {
     /// All edges.
-    pub(super) fn ways(&mut self, files: Option<Vec<Value>>, ids: &[String], own: Vec<OwnWay>) -> Vec<Way> {
+    pub(super) fn ways(
+        &mut self,
+        files: Option<Vec<Value>>,
+        ids: &[String],
+        own: Vec<OwnWay>,
+    ) -> Vec<Way> {
         let path = Path::root().key("edges");
         let given = files.is_some();
         let files = files.unwrap_or_default();
         if files.len() > EDGES_MAX {
-            self.error("value.too_many", format!("a workflow has at most {EDGES_MAX} edges"), &path);
+            self.error(
+                "value.too_many",
+                format!("a workflow has at most {EDGES_MAX} edges"),
+                &path,
+            );
         }
         let mut gathered = Gathered::default();
         for (index, value) in files.into_iter().take(EDGES_MAX).enumerate() {
@@ -76,7 +85,12 @@ impl Reader<'_> {
                         }
                     }
                 }
-                OwnWay::Loop { node, until, max_iterations, path } => {
+                OwnWay::Loop {
+                    node,
+                    until,
+                    max_iterations,
+                    path,
+                } => {
                     loops.push((node, until, max_iterations, path));
                 }
             }
@@ -87,8 +101,11 @@ impl Reader<'_> {
             complete(&mut ways, ids, ordered);
         } else if !given && self.tree.get("edges").is_none() && !ids.is_empty() {
             self.whole = false;
-            self.error("key.missing", "the workflow has no `edges`", &Path::root()).help =
-                Some("write such as `edges: [{from: START, to: first}, {from: first, to: END}]`".to_owned());
+            self.error("key.missing", "the workflow has no `edges`", &Path::root())
+                .help = Some(
+                "write such as `edges: [{from: START, to: first}, {from: first, to: END}]`"
+                    .to_owned(),
+            );
         }
         for (node, until, max_iterations, path) in loops {
             self.own_loop(&mut ways, node, &until, max_iterations, &path);
@@ -142,15 +159,24 @@ impl Reader<'_> {
             self.to(&from, to, file.condition, ids, path, into);
         } else if let Some(routes) = file.routes {
             let route = self.routes(routes, file.default, ids, path);
-            into.ways.extend(route.map(|route| Way { edge: Edge { from, route }, path: path.clone() }));
+            into.ways.extend(route.map(|route| Way {
+                edge: Edge { from, route },
+                path: path.clone(),
+            }));
         } else if let Some(own) = file.r#loop {
             let route = self.loop_route(&from, own, ids, path);
-            into.ways.extend(route.map(|route| Way { edge: Edge { from, route }, path: path.clone() }));
+            into.ways.extend(route.map(|route| Way {
+                edge: Edge { from, route },
+                path: path.clone(),
+            }));
         } else {
             match file.parallel {
                 Some(ParallelFile::Map(map)) => {
                     let route = self.map_route(map, ids, &path.key("parallel"));
-                    into.ways.extend(route.map(|route| Way { edge: Edge { from, route }, path: path.clone() }));
+                    into.ways.extend(route.map(|route| Way {
+                        edge: Edge { from, route },
+                        path: path.clone(),
+                    }));
                 }
                 Some(ParallelFile::Nodes(nodes)) => {
                     self.side_by_side(&from, nodes, file.join, ids, path, into);
@@ -255,7 +281,13 @@ impl Reader<'_> {
         all
     }
 
-    fn routes(&mut self, files: Vec<RouteFile>, default: Option<String>, ids: &[String], path: &Path) -> Option<Route> {
+    fn routes(
+        &mut self,
+        files: Vec<RouteFile>,
+        default: Option<String>,
+        ids: &[String],
+        path: &Path,
+    ) -> Option<Route> {
         let mut default = default.map(|name| (name, path.key("default")));
         let mut cases = Vec::new();
         for (index, route) in files.into_iter().enumerate() {
@@ -277,16 +309,23 @@ impl Reader<'_> {
         }
         let Some((default, default_path)) = default else {
             self.whole = false;
-            let message = "`routes` have no default: nothing says what follows if no condition holds";
-            self.error("edge.default", message, &path.key("routes")).help =
-                Some("add `default: END`, or a node, beside `routes`".to_owned());
+            let message =
+                "`routes` have no default: nothing says what follows if no condition holds";
+            self.error("edge.default", message, &path.key("routes"))
+                .help = Some("add `default: END`, or a node, beside `routes`".to_owned());
             return None;
         };
         self.target(&default, ids, &default_path)
             .then_some(Route::Routes { cases, default })
     }
 
-    fn loop_route(&mut self, from: &str, file: LoopFile, ids: &[String], path: &Path) -> Option<Route> {
+    fn loop_route(
+        &mut self,
+        from: &str,
+        file: LoopFile,
+        ids: &[String],
+        path: &Path,
+    ) -> Option<Route> {
         let path = path.key("loop");
         if from == START {
             let message = "a loop begins at a node, not at `START`";
@@ -295,11 +334,12 @@ impl Reader<'_> {
         }
         self.loop_field(&file.condition_field, &path.key("condition_field"));
         let exit_to = file.exit_to.unwrap_or_else(|| END.to_owned());
-        self.target(&exit_to, ids, &path.key("exit_to")).then(|| Route::Loop {
-            until: file.condition_field,
-            max_iterations: file.max_iterations.unwrap_or(ITERATIONS),
-            exit_to,
-        })
+        self.target(&exit_to, ids, &path.key("exit_to"))
+            .then(|| Route::Loop {
+                until: file.condition_field,
+                max_iterations: file.max_iterations.unwrap_or(ITERATIONS),
+                exit_to,
+            })
     }
 
     fn loop_field(&mut self, name: &str, path: &Path) {
@@ -317,13 +357,22 @@ impl Reader<'_> {
         if kind.is_none() && self.state_known {
             let fields: Vec<String> = self.state.iter().map(|field| field.name.clone()).collect();
             let known = fields.iter().map(String::as_str);
-            self.unknown("state.unknown", "field of the state called", name, known, path);
+            self.unknown(
+                "state.unknown",
+                "field of the state called",
+                name,
+                known,
+                path,
+            );
         }
         kind.filter(|_| !self.untyped.contains(name))
     }
 
     fn map_route(&mut self, file: MapFile, ids: &[String], path: &Path) -> Option<Route> {
-        for (name, key) in [(&file.items_field, "items_field"), (&file.collect_field, "collect_field")] {
+        for (name, key) in [
+            (&file.items_field, "items_field"),
+            (&file.collect_field, "collect_field"),
+        ] {
             let path = path.key(key);
             let kind = self.state_field(name, &path);
             if !matches!(kind, None | Some(FieldType::List | FieldType::ListOf(_))) {
@@ -331,11 +380,12 @@ impl Reader<'_> {
                 self.error("edge.map_field", message, &path);
             }
         }
-        self.known(&file.target_node, ids, &path.key("target_node")).then_some(Route::Map {
-            items: file.items_field,
-            node: file.target_node,
-            collect: file.collect_field,
-        })
+        self.known(&file.target_node, ids, &path.key("target_node"))
+            .then_some(Route::Map {
+                items: file.items_field,
+                node: file.target_node,
+                collect: file.collect_field,
+            })
     }
 
     fn side_by_side(
@@ -375,20 +425,32 @@ impl Reader<'_> {
             let default = match plain.map(|at| gathered.ways.remove(at).edge.route) {
                 Some(Route::To(mut names)) => names.remove(0),
                 _ => {
-                    let message = format!("if no condition holds, the workflow ends after `{from}`");
-                    self.warning("edge.default", message, &path).help =
-                        Some(format!("add `- {{from: {from}, to: END}}`, or where it shall lead"));
+                    let message =
+                        format!("if no condition holds, the workflow ends after `{from}`");
+                    self.warning("edge.default", message, &path).help = Some(format!(
+                        "add `- {{from: {from}, to: END}}`, or where it shall lead"
+                    ));
                     END.to_owned()
                 }
             };
             let cases = own.into_iter().map(|one| (one.condition, one.to)).collect();
-            let edge = Edge { from, route: Route::Routes { cases, default } };
+            let edge = Edge {
+                from,
+                route: Route::Routes { cases, default },
+            };
             gathered.ways.push(Way { edge, path });
         }
     }
 
     /// A node's own loop takes the place of the one edge that follows it.
-    fn own_loop(&mut self, ways: &mut Vec<Way>, node: String, until: &str, max_iterations: u32, path: &Path) {
+    fn own_loop(
+        &mut self,
+        ways: &mut Vec<Way>,
+        node: String,
+        until: &str,
+        max_iterations: u32,
+        path: &Path,
+    ) {
         let until = until.trim();
         let field = until.strip_prefix("state.").unwrap_or(until);
         let field = ["== true", "== True", "is true", "is True"]
@@ -412,12 +474,21 @@ impl Reader<'_> {
         if let [only] = following.as_slice() {
             ways.remove(*only);
         }
-        let route = Route::Loop { until: field, max_iterations, exit_to };
-        ways.push(Way { edge: Edge { from: node, route }, path: path.clone() });
+        let route = Route::Loop {
+            until: field,
+            max_iterations,
+            exit_to,
+        };
+        ways.push(Way {
+            edge: Edge { from: node, route },
+            path: path.clone(),
+        });
     }
 
     fn two_ways(&mut self, node: &str, path: &Path) {
-        let message = format!("after `{node}` there is a loop and more: only one of them can say what follows");
+        let message = format!(
+            "after `{node}` there is a loop and more: only one of them can say what follows"
+        );
         self.error("edge.loop_and_more", message, path).help =
             Some("put what follows the loop into `exit_to`".to_owned());
     }
@@ -474,7 +545,12 @@ fn complete(ways: &mut Vec<Way>, ids: &[String], ordered: bool) {
         left.insert(way.edge.from.clone());
         let from = way.edge.from.as_str();
         let targets = targets(&way.edge.route);
-        entered.extend(targets.into_iter().filter(|to| *to != from).map(str::to_owned));
+        entered.extend(
+            targets
+                .into_iter()
+                .filter(|to| *to != from)
+                .map(str::to_owned),
+        );
     }
     let started = left.contains(START);
     let mut new = Vec::new();

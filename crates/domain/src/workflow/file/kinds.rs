@@ -12,9 +12,7 @@ use super::{
 use crate::{
     event::EventType,
     jq::Expression,
-    workflow::definition::{
-        CodeNode, HttpNode, Llm, LlmNode, NodeKind, OnTimeout, WaitFor,
-    },
+    workflow::definition::{CodeNode, HttpNode, Llm, LlmNode, NodeKind, OnTimeout, WaitFor},
 };
 
 /// How long a request may take where a file says nothing, in milliseconds.
@@ -54,7 +52,10 @@ const KEYS: [(&str, &[KindWord]); 25] = {
         ("required", &[Join]),
         ("on_timeout", &[Wait, Join]),
         ("agent", &[Agent]),
-        ("retry", &[Llm, Code, Http, Transform, Emit, Workflow, Agent]),
+        (
+            "retry",
+            &[Llm, Code, Http, Transform, Emit, Workflow, Agent],
+        ),
     ]
 };
 
@@ -73,7 +74,10 @@ impl Reader<'_> {
             if kinds.contains(&kind) || !keys.iter().any(|given| given == key) {
                 continue;
             }
-            let listed: Vec<String> = kinds.iter().map(|kind| format!("`{}`", word(*kind))).collect();
+            let listed: Vec<String> = kinds
+                .iter()
+                .map(|kind| format!("`{}`", word(*kind)))
+                .collect();
             let message = format!(
                 "`{key}` has no effect on a node of kind `{}`: it belongs to {}",
                 word(kind),
@@ -177,14 +181,20 @@ impl Reader<'_> {
         let llm: Llm = self.llm(file.llm.as_ref(), settings.llm.as_ref(), &llm_path);
         let tools = self.tools(file.tools, &path.key("tools"));
         let memory = self.node_memory(file.memory, settings.memory.as_ref());
-        let declared = file.output_schema.is_some() || self.part(&path.key("output_schema")).is_some();
-        if outputs.is_empty() && self.part(&path.key("outputs")).is_none_or(|part| part.items().is_empty()) {
+        let declared =
+            file.output_schema.is_some() || self.part(&path.key("output_schema")).is_some();
+        if outputs.is_empty()
+            && self
+                .part(&path.key("outputs"))
+                .is_none_or(|part| part.items().is_empty())
+        {
             let message = "the node has no `outputs`: its answer would be lost";
             self.error("key.missing", message, path).help =
                 Some("name the fields of the state that the answer goes to".to_owned());
         }
         if !declared && (!self.loose || outputs.len() > 1) {
-            let message = "the node has no `output_schema`: nothing says what the model must answer";
+            let message =
+                "the node has no `output_schema`: nothing says what the model must answer";
             self.error("key.missing", message, path).help =
                 Some("write such as `output_schema: {type: str}`".to_owned());
         }
@@ -221,7 +231,10 @@ impl Reader<'_> {
                 self.warning("key.ignored", message, &path.key("mode"));
             }
             Some(other) => {
-                let message = format!("`mode` is `python` or `docker`, not `{}`", super::tree::cut(other));
+                let message = format!(
+                    "`mode` is `python` or `docker`, not `{}`",
+                    super::tree::cut(other)
+                );
                 self.error("shape.word", message, &path.key("mode"));
             }
         }
@@ -278,7 +291,13 @@ impl Reader<'_> {
         }
     }
 
-    fn http_node(&mut self, file: NodeFile, settings: &Settings, names: &Names<'_>, path: &Path) -> Read {
+    fn http_node(
+        &mut self,
+        file: NodeFile,
+        settings: &Settings,
+        names: &Names<'_>,
+        path: &Path,
+    ) -> Read {
         let url = self.needed(file.url, "url", path);
         if let Some(url) = &url {
             self.template(url, names, &path.key("url"));
@@ -288,7 +307,10 @@ impl Reader<'_> {
             }
         }
         let usual = if file.body.is_some() { "POST" } else { "GET" };
-        let method = file.method.unwrap_or_else(|| usual.to_owned()).to_ascii_uppercase();
+        let method = file
+            .method
+            .unwrap_or_else(|| usual.to_owned())
+            .to_ascii_uppercase();
         if !METHODS.contains(&method.as_str()) {
             let message = format!("`method` is one of {}", METHODS.join(", "));
             self.error("shape.word", message, &path.key("method"));
@@ -314,7 +336,12 @@ impl Reader<'_> {
         Some((NodeKind::Http(node), HTTP_MS.min(settings.timeout_ms)))
     }
 
-    fn headers(&mut self, headers: Option<Map<String, Value>>, names: &Names<'_>, path: &Path) -> Vec<(String, String)> {
+    fn headers(
+        &mut self,
+        headers: Option<Map<String, Value>>,
+        names: &Names<'_>,
+        path: &Path,
+    ) -> Vec<(String, String)> {
         let mut read = Vec::new();
         for (name, value) in entries(headers) {
             let path = path.key(&name);
@@ -364,7 +391,13 @@ impl Reader<'_> {
         Some((emit, INSIDE_MS))
     }
 
-    fn wait_node(&mut self, file: &NodeFile, timeout_ms: Option<u64>, names: &Names<'_>, path: &Path) -> Read {
+    fn wait_node(
+        &mut self,
+        file: &NodeFile,
+        timeout_ms: Option<u64>,
+        names: &Names<'_>,
+        path: &Path,
+    ) -> Read {
         let given = [
             file.duration.is_some(),
             file.until.is_some(),
@@ -372,7 +405,8 @@ impl Reader<'_> {
             file.callback == Some(true),
         ];
         if given.iter().filter(|given| **given).count() != 1 {
-            let message = "a `wait` has exactly one of `duration`, `until`, `approval`, `callback: true`";
+            let message =
+                "a `wait` has exactly one of `duration`, `until`, `approval`, `callback: true`";
             self.error("wait.what", message, path);
             return None;
         }
@@ -418,7 +452,8 @@ struct SandboxLimits {
 
 /// Whether a text is an address of an HTTP server.
 pub fn is_http(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    url::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn on_timeout(word: Option<OnTimeoutWord>) -> OnTimeout {

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{
-    model::{LlmFile, MemoryFile, NodeMemory, OnErrorWord, ProviderWord, ScopeWord, ToolFile, ToolSettings, ToolsFile},
+    model::{
+        LlmFile, MemoryFile, NodeMemory, OnErrorWord, ProviderWord, ScopeWord, ToolFile,
+        ToolSettings, ToolsFile,
+    },
     reader::{Path, Reader},
     schema, shape,
     tree::Tree,
@@ -42,7 +45,12 @@ const TOOLS: [&str; 16] = [
 
 impl Reader<'_> {
     /// A node's model: its own settings over the workflow's, key by key.
-    pub(super) fn llm(&mut self, own: Option<&LlmFile>, base: Option<&LlmFile>, path: &Path) -> Llm {
+    pub(super) fn llm(
+        &mut self,
+        own: Option<&LlmFile>,
+        base: Option<&LlmFile>,
+        path: &Path,
+    ) -> Llm {
         let empty = LlmFile::default();
         let (own, base) = (own.unwrap_or(&empty), base.unwrap_or(&empty));
         let provider = match own.provider.or(base.provider) {
@@ -53,8 +61,9 @@ impl Reader<'_> {
         };
         let model = own.model.clone().or_else(|| base.model.clone());
         if model.is_none() && provider != Provider::Google {
-            let message =
-                format!("there is a provider and no model: it is asked for `{MODEL}`, which is Google's");
+            let message = format!(
+                "there is a provider and no model: it is asked for `{MODEL}`, which is Google's"
+            );
             self.warning("llm.model", message, path).help = Some("add `model: …`".to_owned());
         }
         Llm {
@@ -73,7 +82,8 @@ impl Reader<'_> {
             self.short(model, &path.key("model"));
         }
         let Some(base) = &llm.api_base else { return };
-        let is_http = url::Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        let is_http =
+            url::Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         if !is_http {
             let message = "`api_base` is an address that begins with http:// or https://";
             self.error("value.url", message, &path.key("api_base"));
@@ -101,7 +111,11 @@ impl Reader<'_> {
     }
 
     /// What a node remembers.
-    pub(super) fn node_memory(&mut self, own: Option<NodeMemory>, base: Option<&Memory>) -> Option<Memory> {
+    pub(super) fn node_memory(
+        &mut self,
+        own: Option<NodeMemory>,
+        base: Option<&Memory>,
+    ) -> Option<Memory> {
         let base = base.cloned();
         match own {
             None => base,

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{
-    model::{ExecutionFile, KindWord, LlmFile, NodeFile, OneOrMore, OutputFieldFile, OutputFile, WorkflowFile},
+    model::{
+        ExecutionFile, KindWord, LlmFile, NodeFile, OneOrMore, OutputFieldFile, OutputFile,
+        WorkflowFile,
+    },
     reader::{Names, Path, Reader, entries, template_text},
     tree::Tree,
     types,
@@ -48,9 +51,18 @@ pub struct Nodes {
 /// What a node says of its own way.
 pub enum OwnWay {
     /// It comes after these.
-    Needs { node: String, names: Vec<String>, path: Path },
+    Needs {
+        node: String,
+        names: Vec<String>,
+        path: Path,
+    },
     /// It runs again until a field is true.
-    Loop { node: String, until: String, max_iterations: u32, path: Path },
+    Loop {
+        node: String,
+        until: String,
+        max_iterations: u32,
+        path: Path,
+    },
 }
 
 impl Reader<'_> {
@@ -102,7 +114,12 @@ impl Reader<'_> {
     }
 
     /// All nodes.
-    pub(super) fn nodes(&mut self, values: Vec<Value>, ids: &[String], settings: &Settings) -> Nodes {
+    pub(super) fn nodes(
+        &mut self,
+        values: Vec<Value>,
+        ids: &[String],
+        settings: &Settings,
+    ) -> Nodes {
         let mut files = Vec::new();
         let mut seen: HashSet<&str> = HashSet::new();
         for (index, value) in values.into_iter().enumerate() {
@@ -171,7 +188,13 @@ impl Reader<'_> {
         }
     }
 
-    fn node(&mut self, id: String, mut file: NodeFile, settings: &Settings, path: &Path) -> Option<Node> {
+    fn node(
+        &mut self,
+        id: String,
+        mut file: NodeFile,
+        settings: &Settings,
+        path: &Path,
+    ) -> Option<Node> {
         let kind = kind_of(&file);
         let kind_known = file.kind.is_some() || self.part(&path.key("kind")).is_none();
         if kind_known {
@@ -204,7 +227,8 @@ impl Reader<'_> {
         if !kind_known {
             return None;
         }
-        let (kind, own_timeout) = self.kind(kind, file, &outputs, timeout, settings, &names, path)?;
+        let (kind, own_timeout) =
+            self.kind(kind, file, &outputs, timeout, settings, &names, path)?;
         Some(Node {
             id,
             description,
@@ -220,9 +244,16 @@ impl Reader<'_> {
         })
     }
 
-    fn inputs(&mut self, inputs: Option<Map<String, Value>>, id: &str, path: &Path) -> Vec<(String, String)> {
+    fn inputs(
+        &mut self,
+        inputs: Option<Map<String, Value>>,
+        id: &str,
+        path: &Path,
+    ) -> Vec<(String, String)> {
         let path = path.key("inputs");
-        let names = Names { inputs: self.item_names(id).to_vec() };
+        let names = Names {
+            inputs: self.item_names(id).to_vec(),
+        };
         let mut read = Vec::new();
         for (name, value) in entries(inputs) {
             let path = path.key(&name);
@@ -247,7 +278,9 @@ impl Reader<'_> {
     /// What a node that runs over a list finds beside its inputs.
     fn item_names(&self, id: &str) -> &'static [&'static str] {
         let edges = self.tree.get("edges").map(Tree::items).unwrap_or_default();
-        let mut maps = edges.iter().filter_map(|edge| edge.get("parallel")?.get("target_node")?.raw());
+        let mut maps = edges
+            .iter()
+            .filter_map(|edge| edge.get("parallel")?.get("target_node")?.raw());
         if maps.any(|target| target == id) {
             &["item", "index"]
         } else {
@@ -278,16 +311,29 @@ impl Reader<'_> {
                 let message = format!("the output `{name}` is here twice");
                 self.error("name.duplicate", message, &path);
             } else if self.state_known && !self.state.iter().any(|field| field.name == *name) {
-                let fields: Vec<String> = self.state.iter().map(|field| field.name.clone()).collect();
+                let fields: Vec<String> =
+                    self.state.iter().map(|field| field.name.clone()).collect();
                 let known = fields.iter().map(String::as_str);
-                self.unknown("state.unknown", "field of the state called", name, known, &path);
+                self.unknown(
+                    "state.unknown",
+                    "field of the state called",
+                    name,
+                    known,
+                    &path,
+                );
             }
         }
         self.few(outputs.len(), &path);
         outputs
     }
 
-    fn retry(&mut self, kind: KindWord, file: &NodeFile, settings: &Settings, path: &Path) -> Retry {
+    fn retry(
+        &mut self,
+        kind: KindWord,
+        file: &NodeFile,
+        settings: &Settings,
+        path: &Path,
+    ) -> Retry {
         let is_outside = matches!(kind, KindWord::Llm | KindWord::Agent | KindWord::Http);
         let usual = if is_outside { settings.retries } else { 0 };
         let path = path.key("retry");
@@ -311,14 +357,20 @@ impl Reader<'_> {
         }
     }
 
-    fn resources(&mut self, resources: Option<Map<String, Value>>, path: &Path) -> Vec<(String, u32)> {
+    fn resources(
+        &mut self,
+        resources: Option<Map<String, Value>>,
+        path: &Path,
+    ) -> Vec<(String, u32)> {
         let path = path.key("resources");
         let mut read = Vec::new();
         for (pool, units) in entries(resources) {
             let path = path.key(&pool);
             self.short(&pool, &path);
             match units.as_u64() {
-                Some(units @ 1..=UNITS_MAX) => read.push((pool, u32::try_from(units).unwrap_or(u32::MAX))),
+                Some(units @ 1..=UNITS_MAX) => {
+                    read.push((pool, u32::try_from(units).unwrap_or(u32::MAX)))
+                }
                 _ => {
                     let message = format!("of `{pool}` a node takes 1 to {UNITS_MAX} units");
                     self.error("shape.range", message, &path);
@@ -340,7 +392,10 @@ impl Reader<'_> {
         let schema = schema?;
         let single = schema.fields.is_none();
         if schema.kind != "object" && !single {
-            let message = format!("`fields` belong to `type: object`, not to `{}`", schema.kind);
+            let message = format!(
+                "`fields` belong to `type: object`, not to `{}`",
+                schema.kind
+            );
             self.error("output.fields", message, &path.key("fields"));
             return None;
         }
@@ -357,8 +412,8 @@ impl Reader<'_> {
                         schema.kind,
                         outputs.len()
                     );
-                    self.error("output.count", message, &node.key("outputs")).help =
-                        Some("for several, write `type: object` and `fields`".to_owned());
+                    self.error("output.count", message, &node.key("outputs"))
+                        .help = Some("for several, write `type: object` and `fields`".to_owned());
                     None
                 }
             };
@@ -368,8 +423,14 @@ impl Reader<'_> {
             if !fields.iter().any(|field| field.name == *name) {
                 let message = format!("the output `{name}` is no field of `output_schema`");
                 let at = outputs.iter().position(|other| other == name).unwrap_or(0);
-                self.error("output.missing_field", message, &node.key("outputs").index(at)).help =
-                    Some(format!("add `- {{name: {name}, type: …}}` to `output_schema.fields`"));
+                self.error(
+                    "output.missing_field",
+                    message,
+                    &node.key("outputs").index(at),
+                )
+                .help = Some(format!(
+                    "add `- {{name: {name}, type: …}}` to `output_schema.fields`"
+                ));
             }
         }
         for (index, field) in fields.iter().enumerate() {
@@ -378,14 +439,21 @@ impl Reader<'_> {
                 self.fits(&field.name, &field.kind, &path.key("type"));
             } else {
                 let message = format!("the field `{}` is no output", field.name);
-                self.error("output.extra_field", message, &path.key("name")).help =
-                    Some(format!("add `{}` to `outputs`, or remove the field", field.name));
+                self.error("output.extra_field", message, &path.key("name"))
+                    .help = Some(format!(
+                    "add `{}` to `outputs`, or remove the field",
+                    field.name
+                ));
             }
         }
         Some(Output::Fields(fields))
     }
 
-    fn output_fields(&mut self, files: Vec<OutputFieldFile>, path: &Path) -> Option<Vec<OutputField>> {
+    fn output_fields(
+        &mut self,
+        files: Vec<OutputFieldFile>,
+        path: &Path,
+    ) -> Option<Vec<OutputField>> {
         if files.is_empty() {
             self.error("output.fields", "the answer has no fields", path);
             return None;
@@ -401,7 +469,12 @@ impl Reader<'_> {
             let kind = match file.fields {
                 Some(inner) if file.kind == "object" => self
                     .output_fields(inner, &path.key("fields"))
-                    .map(|inner| inner.into_iter().map(|field| (field.name, field.kind)).collect())
+                    .map(|inner| {
+                        inner
+                            .into_iter()
+                            .map(|field| (field.name, field.kind))
+                            .collect()
+                    })
                     .map(FieldType::Object),
                 _ => self.field_type(&file.kind, file.schema.as_ref(), &path),
             };
@@ -460,7 +533,11 @@ fn take_ways(file: &mut NodeFile, id: &str, path: &Path, ways: &mut Vec<OwnWay>)
             OneOrMore::One(name) => vec![name],
             OneOrMore::More(names) => names,
         };
-        ways.push(OwnWay::Needs { node: id.to_owned(), names, path: path.key("needs") });
+        ways.push(OwnWay::Needs {
+            node: id.to_owned(),
+            names,
+            path: path.key("needs"),
+        });
     }
     if let Some(own) = file.r#loop.take() {
         ways.push(OwnWay::Loop {

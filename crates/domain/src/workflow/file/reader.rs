@@ -370,9 +370,7 @@ impl<'a> Reader<'a> {
 
     /// Whether anything was refused so far.
     pub fn refused(&self) -> bool {
-        self.found
-            .iter()
-            .any(|one| one.severity == Severity::Error)
+        self.found.iter().any(|one| one.severity == Severity::Error)
     }
 }
 

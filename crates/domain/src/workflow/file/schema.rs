@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::model::{ToolSettings, WorkflowFile};
 
-
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(WorkflowFile).to_value());
 
 static TOOL: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(ToolSettings).to_value());

@@ -106,7 +106,10 @@ impl<'a> Walk<'a> {
             };
             walk.value(tree, branch);
             let count = |found: &Found| found.broken.len();
-            if best.as_ref().is_none_or(|best| count(&walk.found) < count(best)) {
+            if best
+                .as_ref()
+                .is_none_or(|best| count(&walk.found) < count(best))
+            {
                 best = Some(walk.found);
             }
         }
@@ -229,16 +232,15 @@ impl<'a> Walk<'a> {
         }
         let required = schema["required"].as_array();
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
-            let given = tree.get(key).is_some_and(|value| {
-                !matches!(&value.node, Node::Scalar { value, .. } if value.is_null())
-            });
+            let given = tree.get(key).is_some_and(
+                |value| !matches!(&value.node, Node::Scalar { value, .. } if value.is_null()),
+            );
             if !given && tree.get(key).is_none() {
                 let of = match self.path.last() {
                     None => "the file".to_owned(),
                     Some(_) => self.subject(),
                 };
-                let diagnostic =
-                    Diagnostic::error("key.missing", format!("{of} has no `{key}`"));
+                let diagnostic = Diagnostic::error("key.missing", format!("{of} has no `{key}`"));
                 let at = first_line(tree);
                 let diagnostic = diagnostic.at(write_path(&self.path), at);
                 self.found.diagnostics.push(diagnostic);
@@ -332,9 +334,7 @@ fn is_of(tree: &Tree, kind: &str) -> bool {
             Value::Null => kind == "null",
             Value::Bool(_) => kind == "boolean",
             Value::String(_) => kind == "string",
-            Value::Number(number) => {
-                kind == "number" || (kind == "integer" && !number.is_f64())
-            }
+            Value::Number(number) => kind == "number" || (kind == "integer" && !number.is_f64()),
             _ => false,
         },
     }

@@ -95,8 +95,8 @@ impl Reader<'_> {
         let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
         if !is_timezone(&timezone) {
             let message = format!("`{}` is no time zone", super::tree::cut(&timezone));
-            self.error("value.timezone", message, &path.key("timezone")).help =
-                Some("write such as `Europe/Berlin`".to_owned());
+            self.error("value.timezone", message, &path.key("timezone"))
+                .help = Some("write such as `Europe/Berlin`".to_owned());
             return None;
         }
         Some(TriggerSpec::Schedule { cron, timezone })
@@ -133,7 +133,11 @@ impl Reader<'_> {
 
     fn not_many(&mut self, count: usize, path: &Path) {
         if count > MAX {
-            self.error("value.too_many", format!("at most {MAX} are taken here"), path);
+            self.error(
+                "value.too_many",
+                format!("at most {MAX} are taken here"),
+                path,
+            );
         }
     }
 }
@@ -141,7 +145,9 @@ impl Reader<'_> {
 /// Checks a cron expression of five or six parts (seconds first).
 fn check_cron(text: &str) -> Result<(), String> {
     if text.len() > CRON_LEN_MAX {
-        return Err(format!("a cron expression has at most {CRON_LEN_MAX} bytes"));
+        return Err(format!(
+            "a cron expression has at most {CRON_LEN_MAX} bytes"
+        ));
     }
     CronParser::builder()
         .seconds(Seconds::Optional)

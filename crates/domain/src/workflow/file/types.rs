@@ -44,7 +44,11 @@ fn read_at(
             .map(FieldType::Object);
     }
     if let Some(item) = within(text, "list") {
-        return Ok(FieldType::ListOf(Box::new(read_at(item, schema, depth + 1)?)));
+        return Ok(FieldType::ListOf(Box::new(read_at(
+            item,
+            schema,
+            depth + 1,
+        )?)));
     }
     if let Some(both) = within(text, "dict") {
         let (key, value) = both.split_once(',').ok_or_else(|| TypeError {
@@ -57,7 +61,11 @@ fn read_at(
                 help: Some(format!("write `dict[str, {}]`", value.trim())),
             });
         }
-        return Ok(FieldType::DictOf(Box::new(read_at(value, schema, depth + 1)?)));
+        return Ok(FieldType::DictOf(Box::new(read_at(
+            value,
+            schema,
+            depth + 1,
+        )?)));
     }
     Ok(match text {
         "str" => FieldType::Str,
@@ -212,7 +220,13 @@ mod tests {
             let help = read(text, None).unwrap_err().help.unwrap();
             assert!(help.contains(says), "{text}: {help}");
         }
-        assert!(read(&format!("{}int{}", "list[".repeat(40), "]".repeat(40)), None).is_err());
+        assert!(
+            read(
+                &format!("{}int{}", "list[".repeat(40), "]".repeat(40)),
+                None
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -101,10 +101,10 @@ pub fn parse(text: &str) -> Result<Tree, Vec<Diagnostic>> {
     }
     match builder.root {
         Some(root) if builder.found.is_empty() => Ok(root),
-        None if builder.found.is_empty() => {
-            Err(vec![Diagnostic::error("file.empty", "the file is empty")
-                .help("a workflow begins with `schema_version`, `flow` and `nodes`")])
-        }
+        None if builder.found.is_empty() => Err(vec![
+            Diagnostic::error("file.empty", "the file is empty")
+                .help("a workflow begins with `schema_version`, `flow` and `nodes`"),
+        ]),
         _ => Err(builder.found),
     }
 }
@@ -171,12 +171,11 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(at),
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                return Err(Diagnostic::error(
-                    "yaml.alias",
-                    "aliases (`*name`) are not taken",
-                )
-                .help("write the value out where it is used")
-                .at("", at));
+                return Err(
+                    Diagnostic::error("yaml.alias", "aliases (`*name`) are not taken")
+                        .help("write the value out where it is used")
+                        .at("", at),
+                );
             }
             _ => {}
         }
@@ -237,12 +236,11 @@ impl Builder {
         }) = self.open.last_mut()
         {
             if is_plain && text == "<<" {
-                return Err(Diagnostic::error(
-                    "yaml.merge_key",
-                    "merge keys (`<<`) are not taken",
-                )
-                .help("write the values out where they are used")
-                .at("", at));
+                return Err(
+                    Diagnostic::error("yaml.merge_key", "merge keys (`<<`) are not taken")
+                        .help("write the values out where they are used")
+                        .at("", at),
+                );
             }
             if !keys.insert(text.to_owned()) {
                 self.found.push(
