@@ -126,7 +126,7 @@ impl Expression {
                     format!("there are more than {OUTPUTS_MAX} outputs"),
                 ));
             }
-            let output = output.map_err(|error| refuse(None, shortened(&error.to_string())))?;
+            let output = output.map_err(failed)?;
             let output = value::from_jaq(&output, &mut budget);
             values.push(output.map_err(|message| refuse(None, message))?);
         }
@@ -145,6 +145,15 @@ fn refuse(offset: Option<usize>, message: impl Into<String>) -> JqError {
         offset,
         message: message.into(),
     }
+}
+
+/// What an expression failed with: the text that it gave `error`, or what jaq says.
+fn failed(error: jaq_json::Error) -> JqError {
+    let message = match error.into_val() {
+        Val::TStr(text) => shortened(&String::from_utf8_lossy(&text)),
+        other => shortened(&other.to_string()),
+    };
+    refuse(None, message)
 }
 
 fn shortened(message: &str) -> String {
@@ -196,7 +205,7 @@ fn compile(text: &str) -> Result<(Filter, bool), JqError> {
                 .map(|(expected, at)| (expected.as_str(), *at)),
         )
     })?;
-    let parsed = load::parse::Parser::new(&tokens).parse(|parser| parser.term());
+    let parsed = load::parse::Parser::new(&tokens).parse(load::parse::Parser::term);
     let plain = parsed.as_ref().is_ok_and(plain::is_plain);
     let defs = jaq_core::defs()
         .chain(jaq_std::defs())

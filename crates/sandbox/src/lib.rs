@@ -1,22 +1,36 @@
 //! What runs outside this process, under limits: jq expressions that may not end by themselves, and
 //! Python. Both are run by this very program, started anew with `sandbox` as its first argument.
+//!
+//! [`pool`] keeps the few worker processes for jq, [`python`] starts one process for each program;
+//! [`child`] is what happens on the other side: it sets its own limits, and then becomes what was
+//! asked for. A process that overruns is killed, with its group; the next request gets a new one.
 
-use std::path::PathBuf;
+mod child;
+mod pool;
+mod python;
+
+use std::{path::PathBuf, sync::Arc};
 
 use domain::{jq::Expression, workflow::definition::CodeNode};
 use serde_json::Value;
 
+pub use child::run_if_asked;
+
+/// The largest input that a plain expression is given in this process, in bytes, about as JSON.
+pub const PLAIN_INPUT_BYTES_MAX: usize = 256 << 10;
+
 /// How the program is started as a sandbox.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The program: this one.
+    /// The program: this one. It calls [`run_if_asked`] before anything else.
     pub program: PathBuf,
 }
 
 /// A handle that is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    settings: Settings,
+    pool: Arc<pool::Pool>,
+    python: Arc<python::Python>,
 }
 
 /// Why nothing came of it.
@@ -36,11 +50,15 @@ pub enum SandboxError {
 impl Sandbox {
     /// Prepares; starts nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self {
+            pool: Arc::new(pool::Pool::new(settings.program.clone())),
+            python: Arc::new(python::Python::new(settings.program)),
+        }
     }
 
     /// Runs an expression; answers all its outputs. A plain one ([`Expression::is_plain`]) is run
-    /// in this process, any other in a worker process.
+    /// in this process if its input is no larger than [`PLAIN_INPUT_BYTES_MAX`], any other in a
+    /// worker process, for a second at most.
     ///
     /// # Errors
     /// See [`SandboxError`].
@@ -49,16 +67,40 @@ impl Sandbox {
         expression: &Expression,
         input: Value,
     ) -> Result<Vec<Value>, SandboxError> {
-        let _ = (&self.settings, expression, input);
-        Err(SandboxError::Unavailable("not built yet".to_owned()))
+        if expression.is_plain() && is_small(&input, &mut { PLAIN_INPUT_BYTES_MAX }) {
+            let outputs = expression.run(input);
+            return outputs.map_err(|error| SandboxError::Failed(error.to_string()));
+        }
+        self.pool.run(expression.as_str(), &input).await
     }
 
-    /// Runs Python: `inputs` in, `result` out.
+    /// Runs Python: `inputs` in, `result` out. Its processor time and memory are those of `code`;
+    /// how long it may take is twice its processor time and some seconds. It is killed when the
+    /// caller gives up.
     ///
     /// # Errors
     /// See [`SandboxError`].
     pub async fn python(&self, code: &CodeNode, inputs: &Value) -> Result<Value, SandboxError> {
-        let _ = (code, inputs);
-        Err(SandboxError::Unavailable("not built yet".to_owned()))
+        self.python.run(code, inputs).await
+    }
+}
+
+/// Whether a value is within `budget` bytes, about as JSON; looks no further than that.
+fn is_small(value: &Value, budget: &mut usize) -> bool {
+    let own = match value {
+        Value::String(text) => text.len() + 2,
+        _ => 2,
+    };
+    let Some(left) = budget.checked_sub(own) else {
+        return false;
+    };
+    *budget = left;
+    match value {
+        Value::Array(list) => list.iter().all(|item| is_small(item, budget)),
+        Value::Object(object) => object.iter().all(|(key, value)| {
+            *budget = budget.saturating_sub(key.len());
+            is_small(value, budget)
+        }),
+        _ => true,
     }
 }

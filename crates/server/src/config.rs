@@ -109,10 +109,17 @@ pub struct ServerConfig {
     pub access: AccessConfig,
     /// Bounds of what is taken in.
     pub limits: LimitsConfig,
+    /// This very program: sandboxes run in it, started anew.
+    pub program: PathBuf,
+    /// Keys of models, what their tools may use.
+    pub models: models::Settings,
+    /// The folder below which `config_path` names workflow files; without one, such requests are
+    /// refused.
+    pub workflows_dir: Option<PathBuf>,
 }
 
 impl fmt::Debug for ServerConfig {
-    /// Everything but the sealing key.
+    /// Everything but the sealing key and the models' keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerConfig")
             .field("host", &self.host)
@@ -126,6 +133,8 @@ impl fmt::Debug for ServerConfig {
             .field("retention", &self.retention)
             .field("access", &self.access)
             .field("limits", &self.limits)
+            .field("program", &self.program)
+            .field("workflows_dir", &self.workflows_dir)
             .finish_non_exhaustive()
     }
 }
@@ -211,6 +220,9 @@ impl Default for ServerConfig {
             retention: Duration::from_hours(30 * 24),
             access: AccessConfig::default(),
             limits: LimitsConfig::default(),
+            program: PathBuf::from("signpost"),
+            models: models::Settings::default(),
+            workflows_dir: None,
         }
     }
 }

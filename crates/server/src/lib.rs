@@ -9,17 +9,20 @@
 //!   ([`idempotency`]), catches panics, and puts on the headers that every answer carries.
 //! - [`api`] has a file per resource: each parses ([`extract`], [`shape`]), calls a function of the pipeline
 //!   or the store, and renders.
+//! - [`engine`] puts the engine of executions beside the delivery pipeline.
 //! - [`problem`] is how every refusal looks; [`openapi`] is what all of this says of itself.
 //!
-//! Nothing is decided here: rules live in `domain`, flows in `delivery`, transitions in `store`.
+//! Nothing is decided here: rules live in `domain`, flows in `delivery` and `workflow`, transitions in `store`.
 //! The clock, ids and randomness come in through [`Edge`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by it"))]
 
 pub mod api;
 pub mod auth;
+pub mod callbacks;
 pub mod config;
 mod descriptors;
+pub mod engine;
 pub mod extract;
 pub mod front;
 pub mod idempotency;
@@ -29,9 +32,11 @@ pub mod limits;
 pub mod metrics;
 mod offline;
 pub mod openapi;
+mod outbox;
 pub mod problem;
 pub mod serve;
 pub mod shape;
+pub mod starter;
 pub mod state;
 mod unstalled;
 

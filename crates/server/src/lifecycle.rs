@@ -2,8 +2,8 @@
 //!
 //! Up: open the installation ([`crate::installation`]), make the first owner if one was named,
 //! refuse to serve strangers without an owner, load the pipeline, bind, serve. Down
-//! ([`Running::stop`]): not ready, no new connections, requests in progress end, attempts in
-//! flight are recorded, the store closes.
+//! ([`Running::stop`]): not ready, no new connections, requests in progress end, executions leave
+//! memory, attempts in flight are recorded, the store closes.
 
 use std::{
     io,
@@ -22,6 +22,7 @@ pub use crate::installation::{DATABASE_FILE, FINGERPRINT_FILE, Installation, KEY
 use crate::{
     auth::{Gatekeeper, password::Passwords, token::Tokens, watch as access_watch},
     config::{ConfigError, FirstOwner, ServerConfig},
+    engine,
     front::Front,
     metrics::Metrics,
     offline::OfflineDialer,
@@ -123,7 +124,7 @@ pub struct Running {
     app: SharedApp,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    watching: JoinHandle<()>,
+    watching: [JoinHandle<()>; 2],
     /// The data folder is this process's until the store is closed.
     _folder: Option<FileLock>,
 }
@@ -155,11 +156,11 @@ impl Running {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the serving task broke");
         }
-        self.app
-            .pipeline
-            .drain(self.app.config.limits.drain_timeout)
-            .await;
-        self.watching.abort();
+        let patience = self.app.config.limits.drain_timeout;
+        // First, since what executions come to causes deliveries.
+        self.app.engine.drain(patience).await;
+        self.app.pipeline.drain(patience).await;
+        self.watching.iter().for_each(JoinHandle::abort);
         self.app.store().close().await;
     }
 }
@@ -219,8 +220,11 @@ async fn run(
     pipeline.set_address(address.to_string());
     pipeline.spawn();
     let limits = config.limits.clone();
-    let app = App::new(config, pipeline, gatekeeper, metrics);
-    let watching = access_watch::spawn(&app);
+    let executions = engine::build(&config, &pipeline, &address.to_string());
+    executions.engine.spawn();
+    let watching_workflows = engine::watch(&pipeline, &executions.engine);
+    let app = App::new(config, pipeline, executions, gatekeeper, metrics);
+    let watching = [access_watch::spawn(&app), watching_workflows];
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(
         listener,

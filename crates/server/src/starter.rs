@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use domain::{ExecutionId, WorkspaceId, execution::Execution, intake::Receipt};
 use intake::start::{
-    InputFault, StartError, StartOutcome, StartRequest, Starter, Standing, WorkflowRef,
+    InputFault, Standing, StartError, StartOutcome, StartRequest, Starter, WorkflowRef,
 };
 use store::Started;
 use tokio::time::Instant;
@@ -37,7 +37,12 @@ impl Starter for EngineStarter {
             requests.push(request);
             names.push(name);
         }
-        match self.engine.receive(receipt, requests).await.map_err(error)? {
+        match self
+            .engine
+            .receive(receipt, requests)
+            .await
+            .map_err(error)?
+        {
             Kept::New(begun) => {
                 let mut executions = Vec::with_capacity(begun.len());
                 for (begun, name) in begun.into_iter().zip(names) {

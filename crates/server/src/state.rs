@@ -6,8 +6,12 @@ use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
 use store::{NodeRole, SharedStore};
 use tokio::sync::watch;
+use workflow::Engine;
 
-use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
+use crate::{
+    auth::Gatekeeper, callbacks::CallbackUrls, config::ServerConfig, engine::Executions,
+    idempotency::KeyLocks, metrics::Metrics,
+};
 
 /// The state of a running server. Handlers get it as `State<SharedApp>`.
 pub struct App {
@@ -15,6 +19,10 @@ pub struct App {
     pub config: ServerConfig,
     /// The delivery pipeline; it also holds the store, the clock and the sealing key.
     pub pipeline: Pipeline,
+    /// What runs executions.
+    pub engine: Engine,
+    /// Where outside systems answer nodes that wait for them.
+    pub callbacks: Arc<CallbackUrls>,
     /// Who may come in: tokens, API keys, logins, local mode.
     pub gatekeeper: Gatekeeper,
     /// What `/metrics` shows.
@@ -32,12 +40,16 @@ impl App {
     pub fn new(
         config: ServerConfig,
         pipeline: Pipeline,
+        executions: Executions,
         gatekeeper: Gatekeeper,
         metrics: Metrics,
     ) -> SharedApp {
+        let Executions { engine, callbacks } = executions;
         Arc::new(Self {
             config,
             pipeline,
+            engine,
+            callbacks,
             gatekeeper,
             metrics,
             key_locks: KeyLocks::default(),

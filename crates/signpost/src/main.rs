@@ -18,6 +18,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod sse;
+mod surroundings;
 mod terminal;
 mod when;
 
@@ -25,5 +26,9 @@ mod when;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // Started by a server as a sandbox, the program is nothing else.
+    if let Some(code) = sandbox::run_if_asked(std::env::args_os()) {
+        return code;
+    }
     cli::main()
 }

@@ -1,5 +1,7 @@
 //! What the hot path costs: `accept` of one event of 1 KB with one delivery, `finish_attempt`
-//! with the headers of a usual exchange, through the real API, fsynced.
+//! with the headers of a usual exchange; `receive` of one request of 1 KB that starts one
+//! execution, and the three `record`s of its steps, the last of which ends it with an event and a
+//! delivery; through the real API, fsynced.
 //!
 //! `cargo bench -p store [-- callers [operations [page bytes]]]` prints operations per second
 //! and processor time per operation: all of it, and that of the writer's and the checkpoint's
@@ -18,13 +20,17 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    DeliveryId, EventId, EventKey, Timestamp, WebhookId, WorkspaceId,
+    DeliveryId, EventId, EventKey, ExecutionId, ReceiptId, SourceId, Timestamp, WebhookId,
+    WorkflowId, WorkspaceId,
     attempt::Attempt,
     delivery::Next,
     event::{Event, EventType},
+    execution::{Cause, Execution, ExecutionState, Step, StepKey, StepState, Usage},
+    intake::{Door, Outcome, Receipt},
 };
 use store::{
-    CommitObserver, FinishAttempt, Finished, NewDelivery, NewEvent, SharedStore,
+    CommitObserver, ExecutionChange, FinishAttempt, Finished, NewDelivery, NewEvent, Receive,
+    Received, Record, Recorded, SharedStore, Start,
     sqlite::{SqliteOptions, SqliteStore},
 };
 use uuid::Uuid;
@@ -121,11 +127,122 @@ fn finish(store: &SharedStore, delivery: DeliveryId, webhook: WebhookId) -> Fini
     }
 }
 
+/// A request of 1 KB with an id of its own that starts an execution, held here.
+fn request(ids: &Ids, workflow: WorkflowId) -> Receive {
+    let now = Timestamp::from_ms(1_767_225_600_000);
+    let receipt = ReceiptId::new(ids.next());
+    let execution = ExecutionId::new(ids.next());
+    let body = Bytes::from(vec![b'x'; 1024]);
+    Receive {
+        receipt: Receipt {
+            workspace: WorkspaceId::DEFAULT,
+            id: receipt,
+            door: Door::Source(SourceId::new(workflow.uuid())),
+            received_at: now,
+            peer: Some("192.0.2.1".into()),
+            headers: HEADERS.into(),
+            body: body.clone(),
+            outcome: Outcome::Started,
+            event_id: Some(receipt.to_string()),
+            executions: vec![execution],
+            reason: None,
+            replay_of: None,
+        },
+        starts: vec![Start {
+            execution: Execution {
+                workspace: WorkspaceId::DEFAULT,
+                id: execution,
+                workflow,
+                version: 1,
+                state: ExecutionState::Running,
+                input: body,
+                cause: Cause::Webhook {
+                    receipt,
+                    trigger: None,
+                },
+                offline: false,
+                result: None,
+                error: None,
+                created_at: now,
+                started_at: Some(now),
+                ended_at: None,
+                due_at: None,
+                steps: 0,
+                usage: Usage::default(),
+            },
+            held: true,
+            limit: None,
+        }],
+        events: Vec::new(),
+    }
+}
+
+/// The record of a step with half a kilobyte of output; the last one ends the execution.
+fn step(bench: &Bench, execution: ExecutionId, number: u32) -> Record {
+    let now = Timestamp::from_ms(1_767_225_600_000);
+    let is_last = number == STEPS;
+    let usage = Usage {
+        tokens_in: 700,
+        tokens_out: 90,
+        cost_nanos: 12_000,
+    };
+    Record {
+        workspace: WorkspaceId::DEFAULT,
+        execution,
+        lease: bench.store.lease(),
+        now,
+        steps: vec![Step {
+            number,
+            key: StepKey {
+                node: "classify".into(),
+                iteration: 0,
+                item: None,
+            },
+            attempt: 1,
+            state: StepState::Completed,
+            started_at: now,
+            ended_at: Some(now),
+            until: None,
+            output: Some(Bytes::from(vec![b'x'; 512])),
+            error: None,
+            usage,
+            detail: Some(Bytes::from_static(b"{\"model\":\"offline\"}")),
+        }],
+        change: is_last.then(|| ExecutionChange {
+            state: ExecutionState::Completed,
+            held: false,
+            due_at: None,
+            started_at: None,
+            ended_at: Some(now),
+            result: Some(Bytes::from(vec![b'x'; 512])),
+            error: None,
+            steps: STEPS,
+            usage,
+        }),
+        signals: Vec::new(),
+        takes: Vec::new(),
+        gives: Vec::new(),
+        waits_for: Vec::new(),
+        starts: Vec::new(),
+        tells: Vec::new(),
+        limit: None,
+        events: is_last
+            .then(|| new_event(&bench.ids, bench.webhook))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// How many steps an execution has.
+const STEPS: u32 = 3;
+
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Accept,
     Finish,
     Both,
+    Receive,
+    Steps,
 }
 
 struct Bench {
@@ -133,6 +250,23 @@ struct Bench {
     ids: Ids,
     webhook: WebhookId,
     made: Vec<parking_lot::Mutex<Option<DeliveryId>>>,
+    begun: Vec<parking_lot::Mutex<Option<ExecutionId>>>,
+}
+
+/// One operation on the execution of this index.
+async fn execute(bench: &Bench, index: usize, phase: Phase) {
+    if phase == Phase::Receive {
+        let request = request(&bench.ids, WorkflowId::new(bench.webhook.uuid()));
+        *bench.begun[index].lock() = Some(request.starts[0].execution.id);
+        let received = bench.store.receive(request).await;
+        assert!(matches!(received, Ok(Received::New { .. })));
+        return;
+    }
+    let id = bench.begun[index].lock().take().expect("received before");
+    for number in 1..=STEPS {
+        let recorded = bench.store.record(step(bench, id, number)).await;
+        assert!(matches!(recorded, Ok(Recorded::Written { .. })));
+    }
 }
 
 async fn caller(bench: Arc<Bench>, next: Arc<AtomicUsize>, phase: Phase) {
@@ -141,6 +275,10 @@ async fn caller(bench: Arc<Bench>, next: Arc<AtomicUsize>, phase: Phase) {
         let Some(slot) = bench.made.get(index) else {
             return;
         };
+        if matches!(phase, Phase::Receive | Phase::Steps) {
+            execute(&bench, index, phase).await;
+            continue;
+        }
         if phase != Phase::Finish {
             let new = new_event(&bench.ids, bench.webhook);
             *slot.lock() = Some(new.deliveries[0].id);
@@ -235,14 +373,16 @@ fn main() {
     let store = SqliteStore::open(&path, options).expect("opened");
     let ids = Ids(AtomicU64::new(0));
     let webhook = WebhookId::new(ids.next());
-    let made = (0..operations)
-        .map(|_| parking_lot::Mutex::new(None))
-        .collect();
     let bench = Arc::new(Bench {
         store: Arc::new(store),
         ids,
         webhook,
-        made,
+        made: (0..operations)
+            .map(|_| parking_lot::Mutex::default())
+            .collect(),
+        begun: (0..operations)
+            .map(|_| parking_lot::Mutex::default())
+            .collect(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -262,13 +402,15 @@ fn main() {
                 &path,
             )
             .await;
+            run(&bench, &commits, callers, Phase::Receive, "receive", &path).await;
+            run(&bench, &commits, callers, Phase::Steps, "3 records", &path).await;
         }
         bench.store.close().await;
     });
     let bytes = fs::metadata(&path).map_or(0, |file| file.len());
     println!(
-        "{} bytes of database for each event",
-        bytes / (4 * operations as u64)
+        "{} bytes of database for each two events and one execution",
+        bytes / (2 * operations as u64)
     );
     fs::remove_dir_all(&folder).expect("removed");
 }

@@ -25,14 +25,10 @@ pub trait Executions: Send + Sync {
         &self,
         start: Start,
         events: Vec<NewEvent>,
-    ) -> Result<(Started, Vec<Accepted>), StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<(Started, Vec<Accepted>), StoreError>;
 
     /// Writes what an execution has come to, all of it or nothing. See [`Record`].
-    async fn record(&self, record: Record) -> Result<Recorded, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn record(&self, record: Record) -> Result<Recorded, StoreError>;
 
     /// Takes up to `limit` executions that are due at `now` and that nobody holds, earliest due
     /// first, with their steps and the signals that wait for them. What a process that is gone
@@ -41,23 +37,17 @@ pub trait Executions: Send + Sync {
         &self,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<ClaimedExecution>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<ClaimedExecution>, StoreError>;
 
     /// Gives up executions that are held and were not recorded since: they are due at `now`.
     async fn release_executions(
         &self,
         executions: Vec<(WorkspaceId, ExecutionId, Lease)>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<(), StoreError>;
 
     /// The earliest time at which an execution that nobody holds is due.
-    async fn next_execution_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn next_execution_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Leaves a signal for an execution, which is due at `now` if nobody holds it and it was not
     /// due before. Signals that an execution has not taken up when it ends are dropped. Their
@@ -67,7 +57,7 @@ pub trait Executions: Send + Sync {
     /// workflow's concurrency, and what it ended with (`ended_at`, `error`, `result`) is cleared.
     /// All others are for one that has not ended, [`Signal::Stop`] also for one that waits for its
     /// turn; an answer to an approval or a callback only for a step that waits
-    /// ([`domain::execution::StepState::Waiting`]) and for which no answer of either kind waits
+    /// ([`domain::execution::StepState::Waiting`], without `ended_at`) and for which no answer of either kind waits
     /// to be taken up.
     async fn signal(
         &self,
@@ -75,23 +65,17 @@ pub trait Executions: Send + Sync {
         execution: ExecutionId,
         signal: Signal,
         now: Timestamp,
-    ) -> Result<Signalled, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Signalled, StoreError>;
 
     /// Signals that wait for executions which this process holds, oldest first.
-    async fn held_signals(&self, limit: usize) -> Result<Vec<HeldSignal>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn held_signals(&self, limit: usize) -> Result<Vec<HeldSignal>, StoreError>;
 
     /// One execution.
     async fn execution(
         &self,
         workspace: WorkspaceId,
         id: ExecutionId,
-    ) -> Result<Option<Execution>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Execution>, StoreError>;
 
     /// Executions, newest first. `due_at` says nothing of one that is held.
     async fn executions(
@@ -99,18 +83,14 @@ pub trait Executions: Send + Sync {
         workspace: WorkspaceId,
         filter: ExecutionFilter,
         page: Page<ExecutionId>,
-    ) -> Result<Vec<Execution>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Execution>, StoreError>;
 
     /// An execution's steps, in order.
     async fn steps(
         &self,
         workspace: WorkspaceId,
         execution: ExecutionId,
-    ) -> Result<Vec<Step>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Step>, StoreError>;
 
     /// Makes a pool or changes how many units it has; what is taken stays taken. If it gets more
     /// units than it had, what waits for it is due at once.
@@ -119,9 +99,7 @@ pub trait Executions: Send + Sync {
         workspace: WorkspaceId,
         name: &str,
         units: u32,
-    ) -> Result<(), StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<(), StoreError>;
 
     /// Removes a pool, and what is taken of it; `false` if there is none. What waits for it is
     /// due at `now`.
@@ -130,23 +108,17 @@ pub trait Executions: Send + Sync {
         workspace: WorkspaceId,
         name: &str,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<bool, StoreError>;
 
     /// A workspace's pools, by name.
-    async fn pools(&self, workspace: WorkspaceId) -> Result<Vec<Pool>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn pools(&self, workspace: WorkspaceId) -> Result<Vec<Pool>, StoreError>;
 
     /// Removes, in one short transaction, up to `limit` executions that ended before `before`,
     /// with their steps, up to `limit` receipts received before `before` whose executions are all
     /// removed or ended before it, and up to `limit` versions of removed workflows that no
     /// execution names. Answers how many executions, receipts and versions it removed; 0: there
     /// is nothing more.
-    async fn prune_executions(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn prune_executions(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 
 /// An execution to be started.

@@ -12,48 +12,33 @@ use crate::{Accepted, NewEvent, Page, Start, Started, StoreError};
 #[async_trait]
 pub trait Intake: Send + Sync {
     /// Stores a new source; `false` if its name is taken, in whichever workspace.
-    async fn create_source(&self, source: Source) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn create_source(&self, source: Source) -> Result<bool, StoreError>;
 
     /// Replaces a source, if the record is still the one whose `updated_at` was `expected` and its
     /// name is free; `false` otherwise.
-    async fn update_source(&self, source: Source, expected: Timestamp) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn update_source(&self, source: Source, expected: Timestamp) -> Result<bool, StoreError>;
 
     /// Removes a source and the triggers that it fires; its receipts stay. `false` if there is
     /// none.
-    async fn delete_source(
-        &self,
-        workspace: WorkspaceId,
-        id: SourceId,
-    ) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn delete_source(&self, workspace: WorkspaceId, id: SourceId)
+    -> Result<bool, StoreError>;
 
     /// One source.
     async fn source(
         &self,
         workspace: WorkspaceId,
         id: SourceId,
-    ) -> Result<Option<Source>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Source>, StoreError>;
 
     /// A workspace's sources, oldest first.
     async fn sources(
         &self,
         workspace: WorkspaceId,
         page: Page<SourceId>,
-    ) -> Result<Vec<Source>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Source>, StoreError>;
 
     /// Every source of every workspace, for the index in memory.
-    async fn all_sources(&self) -> Result<Vec<Source>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn all_sources(&self) -> Result<Vec<Source>, StoreError>;
 
     /// Keeps a request and starts what it starts, in one transaction. Where the receipt has an
     /// `event_id` and its outcome is `Started` or `Ignored`, an earlier receipt of the same
@@ -63,18 +48,14 @@ pub trait Intake: Send + Sync {
     /// The receipt that is kept names the executions that were stored: not those that were
     /// skipped. `events` are stored unless there are `starts` and none of them runs at once; then
     /// no answers to them stand in [`Received::New`].
-    async fn receive(&self, receive: Receive) -> Result<Received, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn receive(&self, receive: Receive) -> Result<Received, StoreError>;
 
     /// One receipt.
     async fn receipt(
         &self,
         workspace: WorkspaceId,
         id: ReceiptId,
-    ) -> Result<Option<Receipt>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Receipt>, StoreError>;
 
     /// Receipts, newest first.
     async fn receipts(
@@ -82,9 +63,7 @@ pub trait Intake: Send + Sync {
         workspace: WorkspaceId,
         filter: ReceiptFilter,
         page: Page<ReceiptId>,
-    ) -> Result<Vec<Receipt>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Receipt>, StoreError>;
 }
 
 /// A request to be kept, with what it starts.

@@ -42,11 +42,6 @@ pub use intake::*;
 pub use types::*;
 pub use workflows::*;
 
-/// For transitions that no store makes yet.
-pub(crate) fn unbuilt() -> StoreError {
-    StoreError::Failed("not built yet".to_owned())
-}
-
 /// A store that callers share.
 pub type SharedStore = Arc<dyn Store>;
 

@@ -37,7 +37,7 @@ pub(crate) fn execution_state(number: i64) -> Result<ExecutionState, StoreError>
     named(&EXECUTION_STATES, number, "an execution's state")
 }
 
-const STEP_STATES: [StepState; 7] = [
+const STEP_STATES: [StepState; 8] = [
     StepState::Waiting,
     StepState::Blocked,
     StepState::Completed,
@@ -45,6 +45,7 @@ const STEP_STATES: [StepState; 7] = [
     StepState::Cancelled,
     StepState::Skipped,
     StepState::Retried,
+    StepState::Resumed,
 ];
 
 /// A step's state as a column.
@@ -57,6 +58,7 @@ pub(crate) const fn step_state_number(state: StepState) -> i64 {
         StepState::Cancelled => 4,
         StepState::Skipped => 5,
         StepState::Retried => 6,
+        StepState::Resumed => 7,
     }
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn door_bytes(door: Door) -> Vec<u8> {
         Door::Trigger(id) => (2, Some(id.uuid())),
     };
     let mut bytes = vec![kind];
-    bytes.extend(id.iter().flat_map(|id| id.as_bytes()));
+    bytes.extend(id.iter().flat_map(Uuid::as_bytes));
     bytes
 }
 

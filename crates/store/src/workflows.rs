@@ -18,9 +18,7 @@ pub trait Workflows: Send + Sync {
     /// Where `expected` is given, its newest version must be that one still; where not, there
     /// must be none of this id. The name must be free in the workspace, or its own. Otherwise
     /// nothing is written and the answer is `None`.
-    async fn put_workflow(&self, put: PutWorkflow) -> Result<Option<Vec<Accepted>>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn put_workflow(&self, put: PutWorkflow) -> Result<Option<Vec<Accepted>>, StoreError>;
 
     /// Removes a workflow and all its triggers, and stores `events`. Its versions stay for as long as
     /// executions name them ([`crate::Executions::prune_executions`]); executions that run go on.
@@ -30,36 +28,28 @@ pub trait Workflows: Send + Sync {
         workspace: WorkspaceId,
         id: WorkflowId,
         events: Vec<NewEvent>,
-    ) -> Result<Option<Vec<Accepted>>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Vec<Accepted>>, StoreError>;
 
     /// One workflow.
     async fn workflow(
         &self,
         workspace: WorkspaceId,
         id: WorkflowId,
-    ) -> Result<Option<Workflow>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Workflow>, StoreError>;
 
     /// The workflow of this name.
     async fn workflow_by_name(
         &self,
         workspace: WorkspaceId,
         name: &str,
-    ) -> Result<Option<Workflow>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Workflow>, StoreError>;
 
     /// A workspace's workflows, oldest first.
     async fn workflows(
         &self,
         workspace: WorkspaceId,
         page: Page<WorkflowId>,
-    ) -> Result<Vec<Workflow>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Workflow>, StoreError>;
 
     /// One version, also of a workflow that was removed.
     async fn workflow_version(
@@ -67,9 +57,7 @@ pub trait Workflows: Send + Sync {
         workspace: WorkspaceId,
         workflow: WorkflowId,
         number: u32,
-    ) -> Result<Option<WorkflowVersion>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<WorkflowVersion>, StoreError>;
 
     /// A workflow's versions, newest first.
     async fn workflow_versions(
@@ -77,14 +65,10 @@ pub trait Workflows: Send + Sync {
         workspace: WorkspaceId,
         workflow: WorkflowId,
         page: Page<u32>,
-    ) -> Result<Vec<WorkflowVersion>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<WorkflowVersion>, StoreError>;
 
     /// Stores a new trigger.
-    async fn create_trigger(&self, trigger: Trigger) -> Result<(), StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn create_trigger(&self, trigger: Trigger) -> Result<(), StoreError>;
 
     /// Replaces a trigger, if the record is still the one whose `updated_at` was `expected`;
     /// `false` if it is not, or is gone. That it fired meanwhile does not count as a change, so
@@ -93,18 +77,14 @@ pub trait Workflows: Send + Sync {
         &self,
         trigger: Trigger,
         expected: Timestamp,
-    ) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<bool, StoreError>;
 
     /// Removes a trigger; `false` if there is none.
     async fn delete_trigger(
         &self,
         workspace: WorkspaceId,
         id: TriggerId,
-    ) -> Result<bool, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<bool, StoreError>;
 
     /// A workspace's triggers, of one workflow or of all, oldest first.
     async fn triggers(
@@ -112,24 +92,16 @@ pub trait Workflows: Send + Sync {
         workspace: WorkspaceId,
         workflow: Option<WorkflowId>,
         page: Page<TriggerId>,
-    ) -> Result<Vec<Trigger>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Vec<Trigger>, StoreError>;
 
     /// Every trigger of every workspace, for the index in memory.
-    async fn all_triggers(&self) -> Result<Vec<Trigger>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn all_triggers(&self) -> Result<Vec<Trigger>, StoreError>;
 
     /// Active triggers whose `next_at` has come, earliest first, then by id.
-    async fn due_triggers(&self, now: Timestamp, limit: usize) -> Result<Vec<Trigger>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn due_triggers(&self, now: Timestamp, limit: usize) -> Result<Vec<Trigger>, StoreError>;
 
     /// When the next active trigger is due.
-    async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Starts the execution of an active trigger that is due and moves its `next_at`, atomically,
     /// if that still is `expected`; `None` if it is not, or the trigger is no longer active:
@@ -142,9 +114,7 @@ pub trait Workflows: Send + Sync {
         expected: Timestamp,
         next: Option<Timestamp>,
         start: Start,
-    ) -> Result<Option<Started>, StoreError> {
-        Err(crate::unbuilt())
-    }
+    ) -> Result<Option<Started>, StoreError>;
 }
 
 /// A workflow's record.

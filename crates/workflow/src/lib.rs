@@ -10,10 +10,12 @@
 //! - `claim` takes up what is due and what others left; `signals` hands on what came from outside
 //!   for executions that are in memory; `schedule` fires triggers by the clock.
 //! - [`registry`] keeps definitions; [`files`] opens their files.
-//! - [`outbox`] is how events get into a transaction of this crate.
+//! - [`outbox`] is how events get into a transaction of this crate; [`callbacks`] makes the
+//!   addresses at which outside systems answer.
 //!
 //! What is in memory can be lost at any moment: everything is decided from the steps on disk.
 
+pub mod callbacks;
 mod claim;
 mod drive;
 pub mod events;
@@ -45,6 +47,7 @@ use sandbox::Sandbox;
 use store::{SharedStore, StoreError};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
 
+pub use crate::callbacks::{Callbacks, NoCallbacks};
 use crate::{follow::Notice, outbox::Outbox, programs::Programs};
 
 /// Bounds of the engine.
@@ -91,6 +94,8 @@ pub struct Parts {
     pub edge: Edge,
     /// How events get into transactions.
     pub outbox: Arc<dyn Outbox>,
+    /// Where outside systems answer nodes that wait for them.
+    pub callbacks: Arc<dyn Callbacks>,
     /// The guarded way out.
     pub egress: Egress,
     /// Models and their tools.
@@ -112,6 +117,7 @@ pub(crate) struct Shared {
     pub store: SharedStore,
     pub edge: Edge,
     pub outbox: Arc<dyn Outbox>,
+    pub callbacks: Arc<dyn Callbacks>,
     pub egress: Egress,
     pub models: Models,
     pub sandbox: Sandbox,
@@ -143,6 +149,7 @@ impl Engine {
             store,
             edge,
             outbox,
+            callbacks,
             egress,
             models,
             sandbox,
@@ -154,6 +161,7 @@ impl Engine {
                 store,
                 edge,
                 outbox,
+                callbacks,
                 egress,
                 models,
                 sandbox,

@@ -158,6 +158,11 @@ impl Cluster {
 }
 
 impl Member {
+    /// The database.
+    pub fn store(&self) -> &SqliteStore {
+        &self.cluster.store
+    }
+
     pub fn about(&self) -> Announcement {
         self.about.lock().clone()
     }
@@ -703,8 +708,3 @@ impl Store for Member {
         self.cluster.store.facts().await
     }
 }
-
-// Nothing here runs workflows.
-impl store::Workflows for Member {}
-impl store::Executions for Member {}
-impl store::Intake for Member {}

@@ -127,8 +127,8 @@ fn what_is_plain() {
     ] {
         assert!(Expression::parse(text).unwrap().is_plain(), "{text}");
     }
-    let doubled = vec!["[., .]"; 11].join(" | ");
-    let added = vec![". + ."; 11].join(" | ");
+    let doubled = ["[., .]"; 11].join(" | ");
+    let added = [". + ."; 11].join(" | ");
     for text in [
         "def f: f; f",
         "range(10)",

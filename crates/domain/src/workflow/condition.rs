@@ -106,12 +106,15 @@ fn collect_names(expr: &Expr, names: &mut Vec<(usize, Vec<String>)>) {
         Expr::Path { offset, path } => names.push((*offset, path.clone())),
         Expr::Not(inner) => collect_names(inner, names),
         Expr::List(all) | Expr::And(all) | Expr::Or(all) => {
-            all.iter().for_each(|expr| collect_names(expr, names));
+            for expr in all {
+                collect_names(expr, names);
+            }
         }
         Expr::Compare(first, rest) => {
             collect_names(first, names);
-            rest.iter()
-                .for_each(|(_, _, expr)| collect_names(expr, names));
+            for (_, _, expr) in rest {
+                collect_names(expr, names);
+            }
         }
     }
 }

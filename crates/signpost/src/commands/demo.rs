@@ -31,6 +31,7 @@ use crate::{
     cli,
     client::Client,
     output::{BOLD, DIM, GOOD, Out, styled},
+    surroundings,
 };
 
 /// The port that everybody expects.
@@ -101,6 +102,8 @@ async fn demo(args: DemoArgs, out: Out) -> Result<ExitCode> {
     let config = ServerConfig {
         port,
         data_dir: folder.path(),
+        program: surroundings::program(),
+        models: surroundings::models(false),
         ..ServerConfig::default()
     };
     let running = serve::start(config).await?;

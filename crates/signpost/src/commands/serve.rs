@@ -22,6 +22,7 @@ use crate::{
     edge,
     output::{BOLD, DIM, GOOD, Out, styled},
     problem::Problem,
+    surroundings,
 };
 
 /// What is logged where nothing else is said: not what migrations tell of their source.
@@ -75,7 +76,11 @@ pub struct ServeArgs {
     )]
     pub allow_target: Vec<ipnet::IpNet>,
 
-    /// Call nothing but loopback addresses and --allow-target
+    /// The folder whose workflow files may be registered by their path
+    #[arg(long, env = "SIGNPOST_WORKFLOWS_DIR", value_name = "DIR")]
+    pub workflows_dir: Option<PathBuf>,
+
+    /// Call nothing but loopback addresses and --allow-target; models are the offline stand-in
     #[arg(long, env = "SIGNPOST_OFFLINE")]
     pub offline: bool,
 
@@ -126,6 +131,9 @@ impl ServeArgs {
             retention: Duration::from_secs(self.retention_days * DAY_S),
             access: self.access.config(),
             limits: self.limits.config(),
+            program: surroundings::program(),
+            models: surroundings::models(self.offline),
+            workflows_dir: self.workflows_dir,
         }
     }
 }

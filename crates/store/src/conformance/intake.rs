@@ -1,17 +1,17 @@
-//! Sources and receipts: what came in is kept, and starts what it starts once.
+//! Receipts: what came in is kept, and starts what it starts once.
 
 use domain::{
     ReceiptId, SourceId, TriggerId,
-    intake::{Door, Outcome, Receipt, Source},
+    execution::ExecutionState,
+    intake::{Door, Outcome, Receipt},
     workflow::definition::OnConflict,
 };
-use serde_json::json;
 
 use super::{
     Backend,
     fixture::{Fixture, HOME, MINUTE, all},
 };
-use crate::{Accepted, Page, ReceiptFilter, Receive, Received, Started};
+use crate::{Accepted, Limit, Page, ReceiptFilter, Receive, Received, Started};
 
 fn alone(receipt: &Receipt) -> Receive {
     Receive {
@@ -24,100 +24,6 @@ fn alone(receipt: &Receipt) -> Receive {
 async fn keep(test: &Fixture<'_, impl Backend>, receipt: &Receipt) -> bool {
     let received = test.store.receive(alone(receipt)).await.unwrap();
     matches!(received, Received::New { .. })
-}
-
-/// Every field comes back; oldest first, by pages.
-pub async fn sources_are_kept_whole_and_listed(backend: &impl Backend) {
-    let test = Fixture::new(backend).await;
-    let elsewhere = test.elsewhere().await;
-    let mut made = Vec::new();
-    for name in ["github", "a", "stripe"] {
-        let mut source = test.source(HOME, name);
-        source.active = name != "a";
-        assert_eq!(test.store.create_source(source.clone()).await, Ok(true));
-        made.push(source);
-    }
-    assert_eq!(
-        test.store.source(HOME, made[0].id).await,
-        Ok(Some(made[0].clone()))
-    );
-    assert_eq!(test.store.source(elsewhere, made[0].id).await, Ok(None));
-    assert_eq!(test.store.sources(HOME, all()).await.unwrap(), made);
-    let page = Page {
-        after: Some(made[0].id),
-        limit: 1,
-    };
-    assert_eq!(test.store.sources(HOME, page).await.unwrap(), made[1..2]);
-    assert_eq!(test.store.sources(elsewhere, all()).await, Ok(Vec::new()));
-    let foreign = test.source(elsewhere, "slack");
-    assert_eq!(test.store.create_source(foreign.clone()).await, Ok(true));
-    made.push(foreign);
-    let mut every = test.store.all_sources().await.unwrap();
-    every.sort_by_key(|source| source.id);
-    assert_eq!(every, made);
-}
-
-/// In the whole installation: it is part of a URL.
-pub async fn a_sources_name_is_taken_once(backend: &impl Backend) {
-    let test = Fixture::new(backend).await;
-    let elsewhere = test.elsewhere().await;
-    let first = test.source(HOME, "github");
-    let other = test.source(HOME, "stripe");
-    let create = async |source: &Source| test.store.create_source(source.clone()).await.unwrap();
-    assert!(create(&first).await);
-    assert!(create(&other).await);
-    assert!(!create(&test.source(HOME, "github")).await);
-    assert!(!create(&test.source(elsewhere, "github")).await);
-
-    test.pass(MINUTE);
-    let update = async |source: &Source, expected| {
-        let source = source.clone();
-        test.store.update_source(source, expected).await.unwrap()
-    };
-    let taken = Source {
-        name: "stripe".into(),
-        updated_at: test.now(),
-        ..first.clone()
-    };
-    assert!(!update(&taken, first.updated_at).await);
-    let renamed = Source {
-        name: "hub".into(),
-        config: json!({}),
-        secrets: Vec::new(),
-        active: false,
-        ..taken
-    };
-    assert!(!update(&renamed, test.now()).await);
-    assert!(update(&renamed, first.updated_at).await);
-    assert!(!update(&renamed, first.updated_at).await);
-    assert_eq!(
-        test.store.source(HOME, first.id).await,
-        Ok(Some(renamed.clone()))
-    );
-    assert!(create(&test.source(elsewhere, "github")).await);
-}
-
-/// With the triggers that it fires; its receipts stay.
-pub async fn a_removed_source_takes_its_triggers_along(backend: &impl Backend) {
-    let test = Fixture::new(backend).await;
-    let elsewhere = test.elsewhere().await;
-    let source = test.source(HOME, "github");
-    test.store.create_source(source.clone()).await.unwrap();
-    let mut goes = test.trigger(test.workflow_id(), "of the source");
-    goes.source = Some(source.id);
-    let stays = test.trigger(test.workflow_id(), "of the clock");
-    for trigger in [&goes, &stays] {
-        test.store.create_trigger(trigger.clone()).await.unwrap();
-    }
-    let receipt = test.receipt(Door::Source(source.id), None);
-    assert!(keep(&test, &receipt).await);
-    let remove = async |workspace| test.store.delete_source(workspace, source.id).await;
-    assert_eq!(remove(elsewhere).await, Ok(false));
-    assert_eq!(remove(HOME).await, Ok(true));
-    assert_eq!(remove(HOME).await, Ok(false));
-    assert_eq!(test.store.all_triggers().await, Ok(vec![stays]));
-    let kept = test.store.receipt(HOME, receipt.id).await;
-    assert_eq!(kept, Ok(Some(receipt)));
 }
 
 /// Every field comes back; newest first, by pages, by door, outcome and time.
@@ -227,12 +133,12 @@ pub async fn a_request_starts_what_it_starts(backend: &impl Backend) {
     let kept = test.store.receipt(HOME, receipt).await.unwrap().unwrap();
     assert_eq!(kept.executions, [ids[0], ids[1], ids[3]]);
     assert_eq!(test.store.execution(HOME, ids[2]).await, Ok(None));
-    test.written(test.ended(ids[0], domain::execution::ExecutionState::Completed))
+    test.written(test.ended(ids[0], ExecutionState::Completed))
         .await;
 
     // Nothing of it runs at once: its events are not stored.
     let mut request = test.request(Door::Generic, None, other);
-    request.starts[0].limit = Some(crate::Limit {
+    request.starts[0].limit = Some(Limit {
         max: 1,
         on_conflict: OnConflict::Queue,
     });
@@ -339,10 +245,7 @@ pub async fn old_receipts_are_removed(backend: &impl Backend) {
     }
     let bare = test.receipt(Door::Generic, None);
     assert!(keep(&test, &bare).await);
-    let ended = test.ended(
-        done.receipt.executions[0],
-        domain::execution::ExecutionState::Completed,
-    );
+    let ended = test.ended(done.receipt.executions[0], ExecutionState::Completed);
     test.written(ended).await;
     test.pass(10 * MINUTE);
     let before = test.now();

@@ -23,6 +23,7 @@ pub mod replays;
 pub mod retention;
 pub mod signals;
 pub mod simulation;
+pub mod sources;
 pub mod stats;
 pub mod triggers;
 pub mod turns;
@@ -213,10 +214,12 @@ macro_rules! store_conformance {
                 units_that_come_meanwhile_are_not_missed,
                 a_race_takes_no_more_than_there_is,
             ];
-            intake: [
+            sources: [
                 sources_are_kept_whole_and_listed,
                 a_sources_name_is_taken_once,
                 a_removed_source_takes_its_triggers_along,
+            ];
+            intake: [
                 receipts_are_kept_whole_and_listed,
                 a_request_starts_what_it_starts,
                 a_repeated_request_is_a_duplicate,

@@ -1,6 +1,6 @@
 //! Triggers: stored whole, replaced with their workflow's file, fired once for each time.
 
-use domain::{TriggerId, intake::Trigger};
+use domain::{TriggerId, intake::Trigger, workflow::definition::OnConflict};
 use serde_json::json;
 
 use super::{
@@ -8,7 +8,6 @@ use super::{
     fixture::{Fixture, HOME, MINUTE, all},
 };
 use crate::{Page, Started};
-use domain::workflow::definition::OnConflict;
 
 async fn create(test: &Fixture<'_, impl Backend>, trigger: &Trigger) {
     test.store.create_trigger(trigger.clone()).await.unwrap();
@@ -108,13 +107,13 @@ pub async fn a_version_replaces_the_triggers_of_its_file(backend: &impl Backend)
         next_at: Some(test.later(MINUTE)),
         ..test.trigger(id, name)
     };
+    let (same, gone) = (of_file("same"), of_file("gone"));
     let paused = Trigger {
         active: false,
         next_at: None,
         ..of_file("paused")
     };
-    first.triggers = vec![of_file("same"), of_file("gone"), paused.clone()];
-    let same = first.triggers[0].clone();
+    first.triggers = vec![same.clone(), gone, paused.clone()];
     test.store.put_workflow(first.clone()).await.unwrap();
     let own = test.trigger(id, "same");
     create(&test, &own).await;

@@ -21,7 +21,7 @@ const EXECUTION_STATES: [ExecutionState; 6] = [
     ExecutionState::Failed,
     ExecutionState::Stopped,
 ];
-const STEP_STATES: [StepState; 7] = [
+const STEP_STATES: [StepState; 8] = [
     StepState::Waiting,
     StepState::Blocked,
     StepState::Completed,
@@ -29,6 +29,7 @@ const STEP_STATES: [StepState; 7] = [
     StepState::Cancelled,
     StepState::Skipped,
     StepState::Retried,
+    StepState::Resumed,
 ];
 const OUTCOMES: [Outcome; 6] = [
     Outcome::Started,

@@ -86,6 +86,7 @@ async fn fits(
         .prepare_cached(
             "SELECT 1 FROM steps s
              WHERE s.workspace = $1 AND s.execution = $2 AND s.number = $3 AND s.state = 0
+               AND s.ended_ms IS NULL
                AND NOT EXISTS (SELECT 1 FROM signals g
                                WHERE g.workspace = $1 AND g.execution = $2 AND g.step = $3)",
         )

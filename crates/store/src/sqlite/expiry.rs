@@ -6,7 +6,6 @@
 
 use domain::{ExecutionId, Timestamp};
 use rusqlite::{Connection, params};
-use uuid::Uuid;
 
 use super::{
     executions::step_rows,
@@ -30,7 +29,11 @@ pub(super) fn prune(
         executions += prune_executions(conn, workspace, before, most - executions)?;
         receipts += prune_receipts(conn, workspace, before, most - receipts)?;
     }
-    Ok(executions + receipts + prune_versions(conn, most)?)
+    match executions + receipts {
+        // They are looked for once a pass, at its end.
+        0 => prune_versions(conn, most),
+        removed => Ok(removed),
+    }
 }
 
 fn prune_executions(
@@ -100,9 +103,8 @@ fn are_old(
         "SELECT 1 FROM executions
          WHERE workspace = ?1 AND id = ?2 AND (ended_ms IS NULL OR ended_ms >= ?3)",
     )?;
-    for id in executions.iter().copied().map(ExecutionId::uuid) {
-        let id: Uuid = id;
-        if young.exists(params![workspace, id.as_bytes(), before.ms()])? {
+    for id in executions {
+        if young.exists(params![workspace, id.uuid().as_bytes(), before.ms()])? {
             return Ok(false);
         }
     }

@@ -73,7 +73,7 @@ fn is_open(conn: &Connection, execution: i64, step: u32) -> Result<bool, StoreEr
         return Ok(false);
     };
     let mut find = conn.prepare_cached(
-        "SELECT 1 FROM steps WHERE row = ?1 AND state = 0 AND NOT EXISTS (
+        "SELECT 1 FROM steps WHERE row = ?1 AND state = 0 AND ended_ms IS NULL AND NOT EXISTS (
              SELECT 1 FROM signals WHERE execution = ?2 AND kind = 2 AND step = ?3)",
     )?;
     Ok(find.exists(params![row, execution, step])?)

@@ -4,7 +4,7 @@ use domain::{DeliveryId, EventId, EventKey, Timestamp, WebhookId, WorkspaceId, e
 use rusqlite::{Connection, StatementStatus, params};
 use uuid::Uuid;
 
-use super::{SqliteOptions, SqliteStore, due, open};
+use super::{SqliteOptions, SqliteStore, claims, due, open, turns};
 use crate::{Claim, NewDelivery, NewEvent, Store as _, StoreError};
 
 const HOME: WorkspaceId = WorkspaceId::DEFAULT;
@@ -78,6 +78,39 @@ async fn what_is_due_is_sought_in_an_index_never_scanned_or_sorted() {
             "{sql}: {plan:?}"
         );
         assert!(plan[0].contains("INDEX deliveries_"), "{sql}: {plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn executions_that_are_due_or_take_turns_are_sought_never_scanned_or_sorted() {
+    let (folder, _store) = store();
+    let conn = open::connect(&folder.path().join("signpost.db")).unwrap();
+    let queries = [
+        (claims::LEFT, "executions_due"),
+        (claims::DUE, "executions_due"),
+        (claims::FIRST_LEFT, "executions_due"),
+        (claims::FIRST_DUE, "executions_due"),
+        (turns::BEGUN, "executions_open"),
+        (turns::ADMIT, "executions_open"),
+    ];
+    for (sql, index) in queries {
+        let plan = plan(&conn, sql);
+        let searches: Vec<_> = plan
+            .iter()
+            .filter(|line| line.contains(" executions USING "))
+            .collect();
+        assert!(
+            searches.iter().any(|line| line.contains(index)),
+            "{sql}: {plan:?}"
+        );
+        assert!(
+            searches.iter().all(|line| line.starts_with("SEARCH ")),
+            "{sql}: {plan:?}"
+        );
+        assert!(
+            plan.iter().all(|line| !line.contains("TEMP B-TREE")),
+            "{sql}: {plan:?}"
+        );
     }
 }
 

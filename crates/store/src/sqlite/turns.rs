@@ -11,6 +11,15 @@ use rusqlite::{Connection, params};
 use super::{executions::insert, signals, writer::Batch};
 use crate::{Limit, Start, Started, StoreError};
 
+pub(super) const BEGUN: &str = "SELECT (SELECT count(*) FROM executions INDEXED BY executions_open
+                 WHERE workspace = ?1 AND workflow = ?2 AND state >= 1 AND state <= 2)
+              + (SELECT count(*) FROM executions INDEXED BY executions_open
+                 WHERE workspace = ?1 AND workflow = ?2 AND state = 0 AND state <= 2 AND due_ms >= 0)";
+pub(super) const ADMIT: &str = "UPDATE executions SET due_ms = ?4 WHERE row IN (
+             SELECT row FROM executions INDEXED BY executions_open
+             WHERE workspace = ?1 AND workflow = ?2 AND state = 0 AND state <= 2 AND due_ms IS NULL
+             ORDER BY row LIMIT ?3)";
+
 /// Starts an execution, or what its workflow's concurrency makes of it.
 pub(super) fn begin(batch: &mut Batch<'_, '_>, start: &Start) -> Result<Started, StoreError> {
     let started = match start.limit {
@@ -47,12 +56,7 @@ fn begun(
     workspace: WorkspaceId,
     workflow: WorkflowId,
 ) -> Result<i64, StoreError> {
-    let mut count = conn.prepare_cached(
-        "SELECT (SELECT count(*) FROM executions INDEXED BY executions_open
-                 WHERE workspace = ?1 AND workflow = ?2 AND state >= 1 AND state <= 2)
-              + (SELECT count(*) FROM executions INDEXED BY executions_open
-                 WHERE workspace = ?1 AND workflow = ?2 AND state = 0 AND state <= 2 AND due_ms >= 0)",
-    )?;
+    let mut count = conn.prepare_cached(BEGUN)?;
     let workflow = workflow.uuid();
     let values = params![workspace.number(), workflow.as_bytes()];
     Ok(count.query_row(values, |row| row.get(0))?)
@@ -99,12 +103,7 @@ pub(super) fn admit(
     if room <= 0 {
         return Ok(());
     }
-    let mut admit = batch.conn.prepare_cached(
-        "UPDATE executions SET due_ms = ?4 WHERE row IN (
-             SELECT row FROM executions INDEXED BY executions_open
-             WHERE workspace = ?1 AND workflow = ?2 AND state = 0 AND state <= 2 AND due_ms IS NULL
-             ORDER BY row LIMIT ?3)",
-    )?;
+    let mut admit = batch.conn.prepare_cached(ADMIT)?;
     admit.execute(params![
         workspace.number(),
         workflow.uuid().as_bytes(),

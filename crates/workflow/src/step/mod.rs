@@ -19,7 +19,7 @@ use models::{Progress, Turn};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Shared,
+    Shared, callbacks,
     drive::{Attempt, Live},
     follow::What,
     outbox::Occurrence,
@@ -150,8 +150,8 @@ impl Job {
         self.prepared.program.node(self.number)
     }
 
-    /// What the node's inputs come to.
-    fn inputs(&self) -> Result<Map<String, Value>, Box<Failure>> {
+    /// What the node's inputs come to; their templates see `callbacks`, if there are any.
+    fn inputs(&self, callbacks: Option<&Value>) -> Result<Map<String, Value>, Box<Failure>> {
         let mut inputs = Map::new();
         if let (Some(item), Some(index)) = (&self.item, self.key.item) {
             inputs.insert("item".to_owned(), item.clone());
@@ -161,7 +161,10 @@ impl Job {
         if own.is_empty() {
             return Ok(inputs);
         }
-        let seen = inputs.clone();
+        let mut seen = inputs.clone();
+        if let Some(callbacks) = callbacks {
+            seen.insert(callbacks::NAME.to_owned(), callbacks.clone());
+        }
         let scope = Scope {
             inputs: &seen,
             state: &self.state,
@@ -179,12 +182,27 @@ impl Job {
 pub(crate) struct Seen<'j> {
     pub job: &'j Job,
     pub inputs: Map<String, Value>,
+    /// The inputs and, beside them, what only templates see; none: just the inputs.
+    shown: Option<Map<String, Value>>,
 }
 
-impl Seen<'_> {
+impl<'j> Seen<'j> {
+    fn new(shared: &Shared, job: &'j Job) -> Result<Self, Box<Failure>> {
+        let callbacks = callbacks::all(&*shared.callbacks, &job.prepared, &job.execution);
+        let inputs = job.inputs(callbacks.as_ref())?;
+        let shown = callbacks
+            .filter(|_| !inputs.contains_key(callbacks::NAME))
+            .map(|callbacks| {
+                let mut shown = inputs.clone();
+                shown.insert(callbacks::NAME.to_owned(), callbacks);
+                shown
+            });
+        Ok(Self { job, inputs, shown })
+    }
+
     pub fn scope(&self) -> Scope<'_> {
         Scope {
-            inputs: &self.inputs,
+            inputs: self.shown.as_ref().unwrap_or(&self.inputs),
             state: &self.job.state,
             last: self.job.last.as_ref(),
         }
@@ -250,10 +268,7 @@ fn name_node(mut outcome: Outcome, key: &StepKey) -> Outcome {
 }
 
 async fn attempt(shared: &Arc<Shared>, job: &Job) -> Result<Outcome, Box<Failure>> {
-    let seen = Seen {
-        inputs: job.inputs()?,
-        job,
-    };
+    let seen = Seen::new(shared, job)?;
     match &job.node().kind {
         NodeKind::Llm(llm) => turn(shared, &seen, llm).await,
         NodeKind::Code(code) => python(shared, &seen, code).await,

@@ -140,7 +140,7 @@ CREATE TABLE steps (
     iteration  INTEGER  NOT NULL, -- how often the node had begun before
     item       INTEGER,           -- which item of a list; null: the node is not a list's
     attempt    INTEGER  NOT NULL, -- 1 for the first
-    state      SMALLINT NOT NULL, -- 0 waiting, 1 blocked, 2 completed, 3 failed, 4 cancelled, 5 skipped, 6 retried
+    state      SMALLINT NOT NULL, -- 0 waiting, 1 blocked, 2 completed, 3 failed, 4 cancelled, 5 skipped, 6 retried, 7 resumed
     started_ms BIGINT   NOT NULL, -- when it began
     ended_ms   BIGINT,            -- when it ended; null: it waits
     until_ms   BIGINT,            -- until when it waits, or when it is tried again

@@ -124,7 +124,7 @@ CREATE TABLE steps (
     iteration  INTEGER NOT NULL,    -- how often the node had begun before
     item       INTEGER,             -- which item of a map; null: it is none
     attempt    INTEGER NOT NULL,    -- 1 for the first
-    state      INTEGER NOT NULL,    -- 0 waiting, 1 blocked, 2 completed, 3 failed, 4 cancelled, 5 skipped, 6 retried
+    state      INTEGER NOT NULL,    -- 0 waiting, 1 blocked, 2 completed, 3 failed, 4 cancelled, 5 skipped, 6 retried, 7 resumed
     started_ms INTEGER NOT NULL,    -- when it began
     ended_ms   INTEGER,             -- when it ended; null while it waits
     until_ms   INTEGER,             -- until when it waits, or when it is tried again
