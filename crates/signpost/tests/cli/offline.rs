@@ -244,3 +244,27 @@ fn under_its_other_name_it_takes_the_same_lines() {
     .expect(2);
     assert!(ended.stderr.contains("--host"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_workflow_file_is_validated_and_its_faults_are_told_with_their_places() {
+    let good = "name: w\nnodes: [{name: a, prompt: hello}]\n";
+    let ended = finish(command().args(["validate", "-v", "-"]), good).expect(0);
+    assert!(ended.stdout.contains("node a (llm), line 2"), "{}", ended.stdout);
+    let bad = "name: w\nnods: []\n";
+    let ended = finish(command().args(["validate", "-"]), bad).expect(1);
+    insta::assert_snapshot!(ended.stdout, @r"
+    <input>:2:1: error[key.unknown]: there is no key `nods` here
+      |
+    2 | nods: []
+      | ^^^^
+      = help: did you mean `nodes`?
+
+    ✗ <input>: 1 error
+    ");
+    let ended = finish(command().args(["validate", "-", "--json"]), bad).expect(1);
+    let found = &ended.json()["files"][0]["diagnostics"][0];
+    assert_eq!((&found["line"], &found["code"]), (&2.into(), &"key.unknown".into()));
+    run(["validate", "/nowhere.yaml"]).expect(2);
+    let schema = run(["schema"]).expect(0).json();
+    assert!(schema["properties"]["nodes"].is_object());
+}

@@ -93,9 +93,11 @@ fn read_tree(tree: &Tree, text: &str, name: Option<&str>) -> Result<Loaded, Vec<
         Some(definition) if !found.iter().any(Diagnostic::is_error) => Ok(Loaded {
             definition,
             warnings: found,
-            is_labelled: [&["version"][..], &["flow", "version"]]
-                .iter()
-                .any(|path| path.iter().try_fold(tree, |tree, key| tree.get(key)).is_some()),
+            is_labelled: [&["version"][..], &["flow", "version"]].iter().any(|path| {
+                path.iter()
+                    .try_fold(tree, |tree, key| tree.get(key))
+                    .is_some()
+            }),
         }),
         _ => Err(found),
     }
