@@ -1,13 +1,23 @@
 //! What every request handler shares.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
+use intake::Intake;
 use store::{NodeRole, SharedStore};
 use tokio::sync::watch;
 
-use crate::{auth::Gatekeeper, config::ServerConfig, idempotency::KeyLocks, metrics::Metrics};
+use crate::{
+    auth::Gatekeeper,
+    config::ServerConfig,
+    idempotency::KeyLocks,
+    metrics::Metrics,
+    problem::{Kind, Problem},
+};
 
 /// The state of a running server. Handlers get it as `State<SharedApp>`.
 pub struct App {
@@ -21,6 +31,7 @@ pub struct App {
     pub metrics: Metrics,
     /// The `Idempotency-Key`s whose requests run at this moment.
     pub key_locks: KeyLocks,
+    intake: OnceLock<Intake>,
     draining: watch::Sender<bool>,
 }
 
@@ -41,7 +52,26 @@ impl App {
             gatekeeper,
             metrics,
             key_locks: KeyLocks::default(),
+            intake: OnceLock::new(),
             draining: watch::Sender::new(false),
+        })
+    }
+
+    /// Opens the doors: once, on start, when the engine that intake starts executions with is
+    /// there. Until then whatever belongs to intake answers 503.
+    pub fn set_intake(&self, intake: Intake) {
+        // A second one would be a mistake of the start-up; the first stays.
+        let _ = self.intake.set(intake);
+    }
+
+    /// Webhooks in.
+    ///
+    /// # Errors
+    /// 503 while the server starts.
+    pub fn intake(&self) -> Result<&Intake, Problem> {
+        self.intake.get().ok_or_else(|| {
+            Problem::new(Kind::Overloaded, "The server is starting. Try again.")
+                .retry_after(Duration::from_secs(1))
         })
     }
 

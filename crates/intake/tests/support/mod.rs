@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use ring::hmac;
 use sandbox::SandboxError;
 use serde_json::{Value, json};
-use store::{Page, Receive, Received, StoreError, Workflow};
+use store::{Page, ReceiptFilter, Receive, Received, StoreError, Workflow};
 use testkit::{FakeClock, SeededEntropy, SeededIds};
 
 /// The time at which every test begins.
@@ -64,6 +64,42 @@ impl store::Intake for Records {
         let sources = self.sources.lock();
         let mut own = sources.iter().filter(|known| known.workspace == workspace);
         Ok(own.find(|known| known.id == id).cloned())
+    }
+
+    async fn sources(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<SourceId>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let mut found: Vec<Source> = self.sources.lock().clone();
+        found.retain(|known| known.workspace == workspace);
+        found.truncate(page.limit);
+        Ok(found)
+    }
+
+    async fn delete_source(&self, _: WorkspaceId, id: SourceId) -> Result<bool, StoreError> {
+        let mut sources = self.sources.lock();
+        let before = sources.len();
+        sources.retain(|known| known.id != id);
+        Ok(sources.len() < before)
+    }
+
+    async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReceiptFilter,
+        page: Page<ReceiptId>,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        let mut found: Vec<Receipt> = self.receipts.lock().iter().rev().cloned().collect();
+        found.retain(|known| {
+            known.workspace == workspace
+                && filter.door.is_none_or(|door| known.door == door)
+                && filter
+                    .outcome
+                    .is_none_or(|outcome| known.outcome == outcome)
+        });
+        found.truncate(page.limit);
+        Ok(found)
     }
 
     async fn all_sources(&self) -> Result<Vec<Source>, StoreError> {
@@ -238,8 +274,8 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing is there; the generic door has no secret, and is open or not.
-    pub async fn new(generic_open: bool) -> Self {
+    /// Nothing is there; the generic door has no secret.
+    pub async fn new() -> Self {
         let clock = FakeClock::at(T0);
         let ids: Arc<dyn IdSource> = SeededIds::new(Arc::clone(&clock));
         let entropy = SeededEntropy::new(7);
@@ -259,10 +295,7 @@ impl World {
                 random: Arc::new(move |bytes| delivery::Entropy::fill(&*entropy, bytes)),
             },
         };
-        let settings = Settings {
-            generic_open,
-            ..Settings::default()
-        };
+        let settings = Settings::default();
         Self {
             intake: Intake::load(parts, settings).await.unwrap(),
             workflow: WorkflowId::new(ids.next_id()),
@@ -298,6 +331,7 @@ pub fn post(headers: &[(&str, &str)], body: &str) -> Request {
         body: Bytes::copy_from_slice(body.as_bytes()),
         peer: Some("203.0.113.7".to_owned()),
         respond_async: false,
+        local: true,
     }
 }
 

@@ -15,9 +15,12 @@ mod listen;
 mod nodes;
 mod operations;
 mod orchestration;
+mod receipts;
 mod replays;
 mod session;
+mod sources;
 mod sse;
+mod triggers;
 mod users;
 mod webhooks;
 mod workspaces;
@@ -36,7 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::{
     SharedApp,
     auth::Authenticated,
-    openapi,
+    intake, openapi,
     problem::{Kind, Problem},
 };
 
@@ -52,6 +55,10 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(webhooks::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(sources::routes())
+        .merge(triggers::routes())
+        .merge(receipts::routes())
+        .merge(intake::routes())
         .merge(listen::routes())
         .merge(nodes::routes())
         .merge(orchestration::routes())
