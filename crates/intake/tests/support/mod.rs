@@ -1,5 +1,8 @@
-//! A store in memory with what intake asks of it, an engine that starts everything, and a jq that
-//! knows four expressions.
+//! A store in memory with what intake asks of it, an engine that starts everything (and ends it at
+//! once where it is waited for), and a jq that knows four expressions.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{
     ExecutionId, ReceiptId, SourceId, Timestamp, TriggerId, WorkflowId, WorkspaceId,
-    execution::ExecutionState,
+    execution::{ExecutionError, ExecutionState},
     id::IdSource,
     intake::{Headers, Outcome, Receipt, Source, Trigger},
     jq::Expression,
@@ -17,7 +20,7 @@ use intake::{
     Edge, Intake, Parts, Settings,
     map::Jq,
     receive::Request,
-    start::{Standing, StartError, StartOutcome, StartRequest, Starter},
+    start::{Standing, StartError, StartOutcome, StartRequest, Starter, WorkflowRef},
 };
 use parking_lot::Mutex;
 use ring::hmac;
@@ -201,13 +204,18 @@ struct Engine {
 }
 
 impl Engine {
-    fn standing(id: ExecutionId) -> Standing {
+    fn standing(id: ExecutionId, state: ExecutionState) -> Standing {
+        let error = ExecutionError {
+            kind: "model_key_missing".to_owned(),
+            message: "GOOGLE_API_KEY is not set".to_owned(),
+            node: None,
+        };
         Standing {
             id,
             workflow: "slack_notification".to_owned(),
-            state: ExecutionState::Running,
-            result: None,
-            error: None,
+            state,
+            result: (state == ExecutionState::Completed).then(|| "{\"text\":\"hi\"}".into()),
+            error: (state == ExecutionState::Failed).then_some(error),
         }
     }
 }
@@ -218,8 +226,19 @@ impl Starter for Engine {
         &self,
         mut receipt: Receipt,
         starts: Vec<StartRequest>,
-        _: Option<std::time::Duration>,
+        wait: Option<std::time::Duration>,
     ) -> Result<StartOutcome, StartError> {
+        let end = match &starts[0].workflow {
+            WorkflowRef::Name(name) if name == "nobody" => {
+                return Err(StartError::UnknownWorkflow {
+                    asked: name.clone(),
+                    nearest: Some("somebody".to_owned()),
+                });
+            }
+            WorkflowRef::Name(name) if name == "broken" => ExecutionState::Failed,
+            _ => ExecutionState::Completed,
+        };
+        let state = wait.map_or(ExecutionState::Running, |_| end);
         let ids: Vec<ExecutionId> = starts
             .iter()
             .map(|_| ExecutionId::new(self.ids.next_id()))
@@ -230,7 +249,10 @@ impl Starter for Engine {
             starts: Vec::new(),
             events: Vec::new(),
         };
-        let standing = |ids: Vec<ExecutionId>| ids.into_iter().map(Self::standing).collect();
+        let standing = |ids: Vec<ExecutionId>| {
+            let all = ids.into_iter().map(|id| Self::standing(id, state));
+            all.collect()
+        };
         Ok(
             match store::Intake::receive(&*self.records, receive).await? {
                 Received::Duplicate {
