@@ -44,8 +44,11 @@ pub struct Edge {
     /// Makes ids.
     pub ids: Arc<dyn IdSource>,
     /// Fills bytes with random ones.
-    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub random: Arc<Random>,
 }
+
+/// Fills bytes with random ones. The program's is the system's; a test's is seeded.
+pub type Random = dyn Fn(&mut [u8]) + Send + Sync;
 
 /// What intake works on.
 #[derive(Clone)]

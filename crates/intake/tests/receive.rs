@@ -226,7 +226,7 @@ async fn old_and_new_secrets_count_during_a_rotation() {
     let id = world.sources()[0].id;
     let rotated = world
         .intake
-        .rotate_source_secret(HOME, id, None, Some(Duration::from_secs(60)))
+        .rotate_source_secret(HOME, id, None, Some(Duration::from_mins(1)))
         .await
         .unwrap();
     let new = rotated.secret.unwrap();
@@ -238,7 +238,7 @@ async fn old_and_new_secrets_count_during_a_rotation() {
             .is_ok()
     };
     assert!(fits("old").await && fits(&new).await && !fits("").await);
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert!(!fits("old").await && fits(&new).await);
 }
 

@@ -36,7 +36,7 @@ async fn the_generic_door_answers_as_its_document_says() {
     let (server, world) = local().await;
     let usage = server.get("/webhooks/generic").send().await;
     assert_eq!(usage.status, StatusCode::OK);
-    assert_eq!(usage.json()["body"]["workflow_name"].is_string(), true);
+    assert!(usage.json()["body"]["workflow_name"].is_string());
 
     let send = async |body: Value| {
         let answer = server.post("/webhooks/generic").json(&body).send().await;

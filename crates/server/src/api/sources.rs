@@ -1,5 +1,10 @@
 //! `/api/v1/sources`: where signed webhooks of others come in.
 
+#![expect(
+    clippy::option_option,
+    reason = "tells `null` from a field that is not there"
+)]
+
 use std::time::Duration;
 
 use ::intake::sources::{ManageError, SourceInput, WithSecret};

@@ -1,5 +1,10 @@
 //! `/api/v1/triggers`, `/api/v1/workflows/{id}/triggers`: what starts a workflow.
 
+#![expect(
+    clippy::option_option,
+    reason = "tells `null` from a field that is not there"
+)]
+
 use ::intake::triggers::{TriggerInput, WithKey};
 use axum::{extract::State, response::IntoResponse};
 use domain::{SourceId, Timestamp, TriggerId, WorkflowId, access::Scope, intake::Trigger};
