@@ -124,9 +124,9 @@ fn open_source(source: Source, sealing: &SealingKey) -> SourceEntry {
     }
     let config = serde_json::from_value(source.config.clone()).map_err(|error| error.to_string());
     SourceEntry {
+        source,
         config,
         secrets,
-        source,
     }
 }
 

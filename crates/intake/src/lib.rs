@@ -44,8 +44,11 @@ pub struct Edge {
     /// Makes ids.
     pub ids: Arc<dyn IdSource>,
     /// Fills bytes with random ones.
-    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub random: Arc<Random>,
 }
+
+/// Fills bytes with random ones. The program's is the system's; a test's is seeded.
+pub type Random = dyn Fn(&mut [u8]) + Send + Sync;
 
 /// What intake works on.
 #[derive(Clone)]
@@ -67,11 +70,10 @@ pub struct Parts {
 /// What the operator sets.
 #[derive(Clone, Default)]
 pub struct Settings {
-    /// The secrets of `/webhooks/generic`; with none, that door takes unsigned requests exactly
-    /// if `generic_open` is set. An empty secret counts as set, and verifies nothing.
+    /// The secrets of `/webhooks/generic`; with none, that door takes unsigned requests in local
+    /// mode only ([`receive::Request::local`]). An empty secret counts as set, and verifies
+    /// nothing.
     pub generic_secrets: Vec<Zeroizing<String>>,
-    /// Whether the generic door takes unsigned requests where it has no secret: in local mode.
-    pub generic_open: bool,
     /// Whose workflows the generic door starts.
     pub generic_workspace: Option<WorkspaceId>,
 }
@@ -80,7 +82,6 @@ impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
             .field("generic_secrets", &self.generic_secrets.len())
-            .field("generic_open", &self.generic_open)
             .finish_non_exhaustive()
     }
 }

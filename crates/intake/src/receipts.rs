@@ -5,7 +5,7 @@ use domain::{
     ReceiptId, Timestamp, WorkspaceId,
     intake::{Door, Headers, Outcome, Receipt, payload},
 };
-use store::{Receive, Received, StoreError};
+use store::{Page, ReceiptFilter, Receive, Received, StoreError};
 
 use crate::{
     Intake,
@@ -122,6 +122,32 @@ impl Intake {
         if let Err(error) = self.keep(receipt, Outcome::Refused, Some(reason)).await {
             tracing::warn!(%error, "a refused request was not kept");
         }
+    }
+
+    /// A workspace's receipts, newest first.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReceiptFilter,
+        page: Page<ReceiptId>,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        let records = &self.shared.parts.records;
+        records.receipts(workspace, filter, page).await
+    }
+
+    /// One receipt.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn find_receipt(
+        &self,
+        workspace: WorkspaceId,
+        id: ReceiptId,
+    ) -> Result<Option<Receipt>, StoreError> {
+        self.shared.parts.records.receipt(workspace, id).await
     }
 
     /// Runs a kept request once more, as its door would now, without verifying or deduplicating

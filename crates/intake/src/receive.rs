@@ -59,6 +59,8 @@ pub struct Request {
     pub peer: Option<String>,
     /// Whether the sender wants no answer but that it was taken (`Prefer: respond-async`).
     pub respond_async: bool,
+    /// Whether it came in local mode, to a server whose callers may do everything.
+    pub local: bool,
 }
 
 /// A place at a door, to be used for one request.
@@ -161,17 +163,12 @@ impl Intake {
     /// Whether requests must be genuine here. Unknown doors count as such: they refuse anyway.
     pub fn is_verified(&self, address: Address<'_>) -> bool {
         match address {
-            Address::Generic => !self.generic_is_open(),
+            Address::Generic => !self.shared.settings.generic_secrets.is_empty(),
             Address::Source(name) => self.index().source(name).is_none_or(
                 |entry| !matches!(&entry.config, Ok(config) if config.preset == Preset::None),
             ),
             Address::Trigger(_) => true,
         }
-    }
-
-    fn generic_is_open(&self) -> bool {
-        let settings = &self.shared.settings;
-        settings.generic_secrets.is_empty() && settings.generic_open
     }
 
     /// Takes a place at a door, before the body is read.
@@ -227,15 +224,12 @@ impl Intake {
     pub async fn receive(&self, opened: &Opened, request: Request) -> Result<Reply, ReceiveError> {
         match &opened.flow {
             Flow::Generic => {
+                let settings = &self.shared.settings;
+                let open = request.local && settings.generic_secrets.is_empty();
                 let config = SourceConfig {
-                    preset: if self.generic_is_open() {
-                        Preset::None
-                    } else {
-                        Preset::Generic
-                    },
+                    preset: if open { Preset::None } else { Preset::Generic },
                     ..SourceConfig::default()
                 };
-                let settings = &self.shared.settings;
                 let secrets: Vec<&[u8]> = settings
                     .generic_secrets
                     .iter()

@@ -109,13 +109,11 @@ impl Intake {
             updated_at: now,
         };
         let config = input.config.unwrap_or_default();
-        let (given, made) = match input.secret {
-            Some(secret) => (Some(secret), None),
-            None => {
-                let made = self.make_secret(config.preset);
-                (made.clone(), made)
-            }
+        let made = match &input.secret {
+            Some(_) => None,
+            None => self.make_secret(config.preset),
         };
+        let given = input.secret.or_else(|| made.clone());
         check(&source.name, &config, given.as_ref())?;
         source.config = to_json(&config);
         if let Some(secret) = given {
@@ -194,13 +192,11 @@ impl Intake {
         }
         let config: SourceConfig =
             serde_json::from_value(source.config.clone()).unwrap_or_default();
-        let (given, made) = match secret {
-            Some(secret) => (Some(secret), None),
-            None => {
-                let made = self.make_secret(config.preset);
-                (made.clone(), made)
-            }
+        let made = match &secret {
+            Some(_) => None,
+            None => self.make_secret(config.preset),
         };
+        let given = secret.or_else(|| made.clone());
         let Some(given) = given else {
             let message = "is required: this provider makes the secret itself; copy it from there";
             return Err(ManageError::Invalid(vec![FieldFault::new(
@@ -312,7 +308,7 @@ impl Intake {
     pub(crate) fn random_hex(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; MADE_BYTES]);
         (self.shared.parts.edge.random)(&mut *bytes);
-        Zeroizing::new(hex::encode(&*bytes))
+        Zeroizing::new(hex::encode(bytes.as_slice()))
     }
 
     /// A secret for senders that take one of ours; none for those that make it themselves.
@@ -327,7 +323,7 @@ impl Intake {
                 (self.shared.parts.edge.random)(&mut *bytes);
                 Some(Zeroizing::new(format!(
                     "whsec_{}",
-                    STANDARD.encode(&*bytes)
+                    STANDARD.encode(bytes.as_slice())
                 )))
             }
             Preset::Stripe

@@ -74,7 +74,7 @@ async fn send(
 
 #[tokio::test]
 async fn a_signed_request_starts_what_its_triggers_say() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "gh", preset(Preset::Github), Some("s")).await;
     trigger(&world, Some("gh"), None, None).await;
     trigger(&world, Some("gh"), Some("false"), None).await;
@@ -117,7 +117,7 @@ async fn a_signed_request_starts_what_its_triggers_say() {
 
 #[tokio::test]
 async fn what_is_not_genuine_is_kept_and_never_runs() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "gh", preset(Preset::Github), Some("s")).await;
     trigger(&world, Some("gh"), None, None).await;
     let large = "x".repeat(100_000);
@@ -164,7 +164,7 @@ async fn what_is_not_genuine_is_kept_and_never_runs() {
 
 #[tokio::test]
 async fn a_body_alone_never_makes_a_duplicate() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "plain", preset(Preset::Generic), Some("s")).await;
     trigger(&world, Some("plain"), None, None).await;
     let body = r#"{"amount":5}"#;
@@ -181,7 +181,7 @@ async fn a_body_alone_never_makes_a_duplicate() {
 
 #[tokio::test]
 async fn an_array_and_other_bytes_are_payloads_too() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "open", preset(Preset::None), None).await;
     trigger(&world, Some("open"), None, None).await;
     for (body, value) in [("[1,2]", json!([1, 2])), ("hello", json!("hello"))] {
@@ -197,7 +197,7 @@ async fn an_array_and_other_bytes_are_payloads_too() {
 
 #[tokio::test]
 async fn an_expression_that_fails_fails_closed_and_can_be_replayed() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "open", preset(Preset::None), None).await;
     trigger(&world, Some("open"), Some("error"), None).await;
     let failed = send(&world, Address::Source("open"), &[], r#"{"id":"1"}"#).await;
@@ -221,12 +221,12 @@ async fn an_expression_that_fails_fails_closed_and_can_be_replayed() {
 
 #[tokio::test]
 async fn old_and_new_secrets_count_during_a_rotation() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "plain", preset(Preset::Generic), Some("old")).await;
     let id = world.sources()[0].id;
     let rotated = world
         .intake
-        .rotate_source_secret(HOME, id, None, Some(Duration::from_secs(60)))
+        .rotate_source_secret(HOME, id, None, Some(Duration::from_mins(1)))
         .await
         .unwrap();
     let new = rotated.secret.unwrap();
@@ -238,13 +238,13 @@ async fn old_and_new_secrets_count_during_a_rotation() {
             .is_ok()
     };
     assert!(fits("old").await && fits(&new).await && !fits("").await);
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert!(!fits("old").await && fits(&new).await);
 }
 
 #[tokio::test]
 async fn a_source_without_its_secret_takes_nothing() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "stripe", preset(Preset::Stripe), None).await;
     let refused = send(&world, Address::Source("stripe"), &[], "{}").await;
     assert!(matches!(refused, Err(ReceiveError::Refused(refusal)) if refusal.kind == "no_secret"));
@@ -252,7 +252,7 @@ async fn a_source_without_its_secret_takes_nothing() {
 
 #[tokio::test]
 async fn limits_hold_before_the_body_is_read() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     let config = SourceConfig {
         limits: LimitsConfig {
             body_bytes_max: Some(10),
@@ -274,7 +274,7 @@ async fn limits_hold_before_the_body_is_read() {
 
 #[tokio::test]
 async fn a_trigger_s_own_url_takes_what_a_javascript_sender_signs() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     let made = trigger(&world, None, None, None).await;
     let key = made.key.unwrap();
     let address = Address::Trigger(made.trigger.id);
@@ -301,7 +301,7 @@ async fn a_trigger_s_own_url_takes_what_a_javascript_sender_signs() {
 
 #[tokio::test]
 async fn the_generic_door_names_its_workflow() {
-    let open = World::new(true).await;
+    let open = World::new().await;
     let body =
         r#"{"workflow_name":"slack_notification","inputs":{"message":"hi"},"webhook_id":"w1"}"#;
     let accepted = send(&open, Address::Generic, &[], body).await.unwrap();
@@ -326,16 +326,18 @@ async fn the_generic_door_names_its_workflow() {
             other => panic!("{other:?}"),
         }
     }
-    let closed = World::new(false).await;
+    let opened = open.intake.open(Address::Generic).unwrap();
+    let mut from_afar = post(&[], body);
+    from_afar.local = false;
     assert!(matches!(
-        send(&closed, Address::Generic, &[], body).await,
+        open.intake.receive(&opened, from_afar).await,
         Err(ReceiveError::Refused(refusal)) if refusal.kind == "no_secret"
     ));
 }
 
 #[tokio::test]
 async fn a_handshake_is_answered_and_kept() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "meta", preset(Preset::Whatsapp), Some("tok")).await;
     let opened = world.intake.open(Address::Source("meta")).unwrap();
     let mut request = post(&[], "");
@@ -355,7 +357,7 @@ async fn a_handshake_is_answered_and_kept() {
 
 #[tokio::test]
 async fn nothing_that_wants_it_is_an_ignored_request() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     source(&world, "open", preset(Preset::None), None).await;
     let first = send(&world, Address::Source("open"), &[], r#"{"id":7}"#)
         .await
@@ -370,7 +372,7 @@ async fn nothing_that_wants_it_is_an_ignored_request() {
 
 #[tokio::test]
 async fn fields_that_cannot_work_are_named() {
-    let world = World::new(false).await;
+    let world = World::new().await;
     let refused = async |name: &str, config: Value, secret: Option<&str>| {
         let input = SourceInput {
             name: Some(name.to_owned()),

@@ -1,5 +1,8 @@
 //! What stands before the router, in the order in which a request meets it:
 //!
+//! Which of these apply, [`RouteClass`] says by the path alone. What comes in from outside senders
+//! is judged by `crate::intake` and passes 2 to 4 by: a provider's credentials are none of ours.
+//!
 //! 1. in local mode, foreign hosts and origins are refused ([`crate::auth::origin`]);
 //! 2. credentials become an [`Identity`] or a problem, which the handler's
 //!    [`crate::auth::Access`] hands out; public routes never ask;
@@ -67,16 +70,16 @@ impl Front {
     pub async fn handle(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         let began = Instant::now();
         let method = request.method().clone();
-        let style = Style::of(request.uri().path());
+        let class = RouteClass::of(request.uri().path());
         let route = Arc::new(OnceLock::new());
-        let answer = self.answer(request, peer, Arc::clone(&route));
+        let answer = self.answer(request, class, peer, Arc::clone(&route));
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
             Err(panic) => Problem::internal(&panic_text(&*panic)).into_response(),
         };
-        if style == Style::Message
+        if class.is_message()
             && let Some(problem) = response.extensions_mut().remove::<Problem>()
         {
             let headers = std::mem::take(response.headers_mut());
@@ -100,13 +103,15 @@ impl Front {
     async fn answer(
         &self,
         mut request: Request<Body>,
+        class: RouteClass,
         peer: SocketAddr,
         route: Arc<OnceLock<MatchedPath>>,
     ) -> Result<Response<Body>, Problem> {
         let app = &self.app;
         let now = app.now();
         let local = app.gatekeeper.is_local();
-        if local {
+        let guarded = class != RouteClass::Intake || !crate::intake::is_verified(app, &request);
+        if local && guarded {
             origin::check(
                 request.headers(),
                 request.uri(),
@@ -114,12 +119,17 @@ impl Front {
             )?;
         }
         let from = self.client_address(request.headers(), peer.ip());
+        if class == RouteClass::Intake {
+            return self.take_in(request, from, route).await;
+        }
         let identity = self.identify(request.headers(), from, now).await?;
         let verdict = match &identity {
-            Ok(identity) if !local && !is_publish(&request) => self.meter(identity, from, now)?,
+            Ok(identity) if !local && class.is_metered(request.method()) => {
+                self.meter(identity, from, now)?
+            }
             _ => None,
         };
-        let repeatable = idempotency::applies(&request);
+        let repeatable = class.keeps_answers() && idempotency::applies(&request);
         let asked_by = identity.as_ref().ok().cloned();
         request.extensions_mut().insert(Authenticated {
             identity,
@@ -140,6 +150,24 @@ impl Front {
             limit.describe(verdict, response.headers_mut());
         }
         Ok(response)
+    }
+
+    /// Passes on what outside senders send. Nobody is identified.
+    async fn take_in(
+        &self,
+        mut request: Request<Body>,
+        from: IpAddr,
+        route: Arc<OnceLock<MatchedPath>>,
+    ) -> Result<Response<Body>, Problem> {
+        request.extensions_mut().insert(Authenticated {
+            identity: Err(Problem::unauthenticated("Nobody is identified here.")),
+            from,
+            route,
+        });
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        }
     }
 
     async fn identify(
@@ -218,22 +246,52 @@ impl Front {
     }
 }
 
-/// How refusals look on a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// RFC 9457.
-    Problem,
-    /// `{"message": …}`, as S2's clients read it.
+/// How requests of a path are treated, before anything else of them is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteClass {
+    /// `/webhooks/…` and `/triggers/…`: outside senders, whose signatures are checked there.
+    Intake,
+    /// Publishing: metered by the store's queue, and idempotent in a way of its own.
+    Publish,
+    /// A login: no answer is kept, since each makes a new token.
+    Login,
+    /// S2's login.
+    MessageLogin,
+    /// The rest of S2's interface, whose refusals are `{"message": …}`.
     Message,
+    /// The rest of the API.
+    Api,
+    /// Pages, documents, health.
+    Page,
 }
 
-impl Style {
-    fn of(path: &str) -> Self {
-        if is_message_path(path) {
-            Self::Message
-        } else {
-            Self::Problem
+impl RouteClass {
+    /// The class of a path.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/api/v1/events" | "/api/v1/events/batch" => Self::Publish,
+            "/api/v1/auth/login" => Self::Login,
+            "/api/auth/login" => Self::MessageLogin,
+            _ if path.starts_with("/webhooks/") || path.starts_with("/triggers/") => Self::Intake,
+            _ if is_message_path(path) => Self::Message,
+            _ if path.starts_with("/api/") => Self::Api,
+            _ => Self::Page,
         }
+    }
+
+    /// Whether refusals are `{"message": …}` rather than RFC 9457.
+    const fn is_message(self) -> bool {
+        matches!(self, Self::Message | Self::MessageLogin)
+    }
+
+    /// Whether requests count against the caller's limit.
+    fn is_metered(self, method: &Method) -> bool {
+        self != Self::Publish || method != Method::POST
+    }
+
+    /// Whether an answer is kept for its `Idempotency-Key`.
+    const fn keeps_answers(self) -> bool {
+        matches!(self, Self::Message | Self::Api)
     }
 }
 
@@ -245,14 +303,6 @@ pub fn is_message_path(path: &str) -> bool {
             None | Some("" | "v1" | "docs" | "openapi.json")
         )
     })
-}
-
-fn is_publish(request: &Request<Body>) -> bool {
-    request.method() == Method::POST
-        && matches!(
-            request.uri().path(),
-            "/api/v1/events" | "/api/v1/events/batch"
-        )
 }
 
 /// Takes over what describes the refusal rather than its body.
@@ -303,6 +353,27 @@ impl FromRequestParts<SharedApp> for ClientAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_s_class_follows_from_its_beginning() {
+        for (path, class) in [
+            ("/webhooks/generic", RouteClass::Intake),
+            ("/triggers/trg_1", RouteClass::Intake),
+            ("/api/v1/webhooks/receive", RouteClass::Api),
+            ("/api/v1/events", RouteClass::Publish),
+            ("/api/v1/events/evt_1", RouteClass::Api),
+            ("/api/v1/auth/login", RouteClass::Login),
+            ("/api/auth/login", RouteClass::MessageLogin),
+            ("/api/webhooks", RouteClass::Message),
+            ("/healthz", RouteClass::Page),
+            ("/webhooksx", RouteClass::Page),
+        ] {
+            assert_eq!(RouteClass::of(path), class, "{path}");
+        }
+        assert!(RouteClass::MessageLogin.is_message());
+        assert!(!RouteClass::MessageLogin.keeps_answers());
+        assert!(RouteClass::Publish.is_metered(&Method::GET));
+    }
 
     #[test]
     fn only_the_second_interface_answers_with_a_message() {

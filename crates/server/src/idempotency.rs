@@ -43,17 +43,10 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Keys whose requests may run at once.
 const LOCKS_MAX: usize = 10_000;
 
-/// Whether a request is to be answered once: a POST of the API with a key, but not a publish,
-/// which has its own way, nor a login, which makes a new token each time.
+/// Whether a request is to be answered once, where its path allows that
+/// ([`crate::front::RouteClass`]): a POST with a key.
 pub fn applies(request: &Request<Body>) -> bool {
-    let path = request.uri().path();
-    request.method() == Method::POST
-        && request.headers().contains_key(HEADER)
-        && path.starts_with("/api/")
-        && !matches!(
-            path,
-            "/api/v1/events" | "/api/v1/events/batch" | "/api/v1/auth/login" | "/api/auth/login"
-        )
+    request.method() == Method::POST && request.headers().contains_key(HEADER)
 }
 
 /// Runs `request` unless it was before, and answers as then.

@@ -27,6 +27,7 @@ pub mod extract;
 pub mod front;
 pub mod idempotency;
 pub mod installation;
+pub mod intake;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;

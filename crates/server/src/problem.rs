@@ -66,6 +66,8 @@ kinds! {
     BadRequest = "bad-request", BAD_REQUEST, "The request is malformed";
     /// No credentials where some are needed, or wrong ones.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Credentials are missing or not valid";
+    /// An inbound request that is not signed as its door asks.
+    SignatureRefused = "signature-refused", UNAUTHORIZED, "The request is not signed as it has to be";
     /// Good credentials that do not cover this.
     Forbidden = "forbidden", FORBIDDEN, "These credentials do not allow this";
     /// Local mode was addressed from a page or by a name that is not its own.
@@ -92,6 +94,8 @@ kinds! {
     UnsafeTarget = "unsafe-target", UNPROCESSABLE_ENTITY, "The target must not be called";
     /// A custom header that would replace one of Signpost's or break the message.
     ForbiddenHeader = "forbidden-header", UNPROCESSABLE_ENTITY, "A custom header is not allowed";
+    /// A genuine inbound request of which no trigger could make anything.
+    NotMapped = "not-mapped", UNPROCESSABLE_ENTITY, "The request could not be mapped to a workflow's inputs";
     /// An idempotency key came back with another request.
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key was used for another request";
     /// The event has passed through too many Signposts.

@@ -1,16 +1,25 @@
 //! What every request handler shares.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use delivery::{Edge, Pipeline};
 use domain::{Timestamp, seal::SealingKey};
+use intake::Intake;
 use store::{NodeRole, SharedStore};
 use tokio::sync::watch;
 use workflow::Engine;
 
 use crate::{
-    auth::Gatekeeper, callbacks::CallbackUrls, config::ServerConfig, engine::Executions,
-    idempotency::KeyLocks, metrics::Metrics,
+    auth::Gatekeeper,
+    callbacks::CallbackUrls,
+    config::ServerConfig,
+    engine::Executions,
+    idempotency::KeyLocks,
+    metrics::Metrics,
+    problem::{Kind, Problem},
 };
 
 /// The state of a running server. Handlers get it as `State<SharedApp>`.
@@ -29,6 +38,7 @@ pub struct App {
     pub metrics: Metrics,
     /// The `Idempotency-Key`s whose requests run at this moment.
     pub key_locks: KeyLocks,
+    intake: OnceLock<Intake>,
     draining: watch::Sender<bool>,
 }
 
@@ -53,7 +63,26 @@ impl App {
             gatekeeper,
             metrics,
             key_locks: KeyLocks::default(),
+            intake: OnceLock::new(),
             draining: watch::Sender::new(false),
+        })
+    }
+
+    /// Opens the doors: once, on start, when the engine that intake starts executions with is
+    /// there. Until then whatever belongs to intake answers 503.
+    pub fn set_intake(&self, intake: Intake) {
+        // A second one would be a mistake of the start-up; the first stays.
+        let _ = self.intake.set(intake);
+    }
+
+    /// Webhooks in.
+    ///
+    /// # Errors
+    /// 503 while the server starts.
+    pub fn intake(&self) -> Result<&Intake, Problem> {
+        self.intake.get().ok_or_else(|| {
+            Problem::new(Kind::Overloaded, "The server is starting. Try again.")
+                .retry_after(Duration::from_secs(1))
         })
     }
 

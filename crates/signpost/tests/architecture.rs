@@ -127,7 +127,9 @@ fn only_egress_opens_connections() {
         "TcpSocket::connect",
         "UdpSocket::bind",
     ];
-    for krate in ["domain", "store", "delivery", "models", "server", "signpost"] {
+    for krate in [
+        "domain", "store", "delivery", "models", "server", "signpost",
+    ] {
         for (path, source) in crate_sources(krate) {
             let bench = path.components().any(|part| part.as_os_str() == "bench");
             // A file's own tests come last in it, and may call what they test.

@@ -1,5 +1,8 @@
-//! A store in memory with what intake asks of it, an engine that starts everything, and a jq that
-//! knows four expressions.
+//! A store in memory with what intake asks of it, an engine that starts everything (and ends it at
+//! once where it is waited for), and a jq that knows four expressions.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{
     ExecutionId, ReceiptId, SourceId, Timestamp, TriggerId, WorkflowId, WorkspaceId,
-    execution::ExecutionState,
+    execution::{ExecutionError, ExecutionState},
     id::IdSource,
     intake::{Headers, Outcome, Receipt, Source, Trigger},
     jq::Expression,
@@ -17,13 +20,13 @@ use intake::{
     Edge, Intake, Parts, Settings,
     map::Jq,
     receive::Request,
-    start::{Standing, StartError, StartOutcome, StartRequest, Starter},
+    start::{Standing, StartError, StartOutcome, StartRequest, Starter, WorkflowRef},
 };
 use parking_lot::Mutex;
 use ring::hmac;
 use sandbox::SandboxError;
 use serde_json::{Value, json};
-use store::{Page, Receive, Received, StoreError, Workflow};
+use store::{Page, ReceiptFilter, Receive, Received, StoreError, Workflow};
 use testkit::{FakeClock, SeededEntropy, SeededIds};
 
 /// The time at which every test begins.
@@ -64,6 +67,42 @@ impl store::Intake for Records {
         let sources = self.sources.lock();
         let mut own = sources.iter().filter(|known| known.workspace == workspace);
         Ok(own.find(|known| known.id == id).cloned())
+    }
+
+    async fn sources(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<SourceId>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let mut found: Vec<Source> = self.sources.lock().clone();
+        found.retain(|known| known.workspace == workspace);
+        found.truncate(page.limit);
+        Ok(found)
+    }
+
+    async fn delete_source(&self, _: WorkspaceId, id: SourceId) -> Result<bool, StoreError> {
+        let mut sources = self.sources.lock();
+        let before = sources.len();
+        sources.retain(|known| known.id != id);
+        Ok(sources.len() < before)
+    }
+
+    async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReceiptFilter,
+        page: Page<ReceiptId>,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        let mut found: Vec<Receipt> = self.receipts.lock().iter().rev().cloned().collect();
+        found.retain(|known| {
+            known.workspace == workspace
+                && filter.door.is_none_or(|door| known.door == door)
+                && filter
+                    .outcome
+                    .is_none_or(|outcome| known.outcome == outcome)
+        });
+        found.truncate(page.limit);
+        Ok(found)
     }
 
     async fn all_sources(&self) -> Result<Vec<Source>, StoreError> {
@@ -165,13 +204,18 @@ struct Engine {
 }
 
 impl Engine {
-    fn standing(id: ExecutionId) -> Standing {
+    fn standing(id: ExecutionId, state: ExecutionState) -> Standing {
+        let error = ExecutionError {
+            kind: "model_key_missing".to_owned(),
+            message: "GOOGLE_API_KEY is not set".to_owned(),
+            node: None,
+        };
         Standing {
             id,
             workflow: "slack_notification".to_owned(),
-            state: ExecutionState::Running,
-            result: None,
-            error: None,
+            state,
+            result: (state == ExecutionState::Completed).then(|| "{\"text\":\"hi\"}".into()),
+            error: (state == ExecutionState::Failed).then_some(error),
         }
     }
 }
@@ -182,8 +226,19 @@ impl Starter for Engine {
         &self,
         mut receipt: Receipt,
         starts: Vec<StartRequest>,
-        _: Option<std::time::Duration>,
+        wait: Option<std::time::Duration>,
     ) -> Result<StartOutcome, StartError> {
+        let end = match &starts[0].workflow {
+            WorkflowRef::Name(name) if name == "nobody" => {
+                return Err(StartError::UnknownWorkflow {
+                    asked: name.clone(),
+                    nearest: Some("somebody".to_owned()),
+                });
+            }
+            WorkflowRef::Name(name) if name == "broken" => ExecutionState::Failed,
+            _ => ExecutionState::Completed,
+        };
+        let state = wait.map_or(ExecutionState::Running, |_| end);
         let ids: Vec<ExecutionId> = starts
             .iter()
             .map(|_| ExecutionId::new(self.ids.next_id()))
@@ -194,7 +249,10 @@ impl Starter for Engine {
             starts: Vec::new(),
             events: Vec::new(),
         };
-        let standing = |ids: Vec<ExecutionId>| ids.into_iter().map(Self::standing).collect();
+        let standing = |ids: Vec<ExecutionId>| {
+            let all = ids.into_iter().map(|id| Self::standing(id, state));
+            all.collect()
+        };
         Ok(
             match store::Intake::receive(&*self.records, receive).await? {
                 Received::Duplicate {
@@ -238,8 +296,8 @@ pub struct World {
 }
 
 impl World {
-    /// Nothing is there; the generic door has no secret, and is open or not.
-    pub async fn new(generic_open: bool) -> Self {
+    /// Nothing is there; the generic door has no secret.
+    pub async fn new() -> Self {
         let clock = FakeClock::at(T0);
         let ids: Arc<dyn IdSource> = SeededIds::new(Arc::clone(&clock));
         let entropy = SeededEntropy::new(7);
@@ -259,10 +317,7 @@ impl World {
                 random: Arc::new(move |bytes| delivery::Entropy::fill(&*entropy, bytes)),
             },
         };
-        let settings = Settings {
-            generic_open,
-            ..Settings::default()
-        };
+        let settings = Settings::default();
         Self {
             intake: Intake::load(parts, settings).await.unwrap(),
             workflow: WorkflowId::new(ids.next_id()),
@@ -298,6 +353,7 @@ pub fn post(headers: &[(&str, &str)], body: &str) -> Request {
         body: Bytes::copy_from_slice(body.as_bytes()),
         peer: Some("203.0.113.7".to_owned()),
         respond_async: false,
+        local: true,
     }
 }
 

@@ -18,9 +18,12 @@ mod nodes;
 mod operations;
 mod orchestration;
 mod pools;
+mod receipts;
 mod replays;
 mod session;
+mod sources;
 mod sse;
+mod triggers;
 mod users;
 mod webhooks;
 mod workflows;
@@ -40,7 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::{
     SharedApp,
     auth::Authenticated,
-    openapi,
+    intake, openapi,
     problem::{Kind, Problem},
 };
 
@@ -56,6 +59,10 @@ fn resources() -> OpenApiRouter<SharedApp> {
         .merge(webhooks::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(sources::routes())
+        .merge(triggers::routes())
+        .merge(receipts::routes())
+        .merge(intake::routes())
         .merge(listen::routes())
         .merge(nodes::routes())
         .merge(workflows::routes())

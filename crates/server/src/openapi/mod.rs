@@ -38,6 +38,10 @@ pub const DOCUMENT_PATH: &str = "/api/openapi.json";
         (name = "Replays", description = "Sending past events again."),
         (name = "Workflows", description = "What can be run, its versions, and what it shares."),
         (name = "Executions", description = "What runs and ran, step by step."),
+        (name = "Sources", description = "Where signed webhooks of others come in."),
+        (name = "Triggers", description = "What a request starts."),
+        (name = "Receipts", description = "What came in, and what became of it."),
+        (name = "Doors", description = "The addresses that others send to."),
         (name = "Access", description = "Users, API keys, workspaces."),
         (name = "Workflow orchestration clients", description = "The interface that clients of the Workflow Orchestration API know, unchanged."),
         (name = "Operations", description = "Health and metrics."),
@@ -150,6 +154,10 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         }
     };
     add(path.starts_with("/api/"), &[403, 429]);
+    add(
+        path.starts_with("/webhooks/") || path.starts_with("/triggers/"),
+        &[400, 401, 403, 404, 408, 413, 422, 429, 507],
+    );
     add(!is_open, &[401, 404]);
     add(has("path"), &[404]);
     add(has("query") || is_post, &[422]);
