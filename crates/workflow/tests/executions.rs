@@ -87,7 +87,10 @@ async fn three_steps_are_recorded_and_told_in_order() {
     ]
     "#);
     let events = rig.told.events.lock();
-    let (_, data) = events.iter().find(|(name, _)| name == "number.doubled").unwrap();
+    let (_, data) = events
+        .iter()
+        .find(|(name, _)| name == "number.doubled")
+        .unwrap();
     assert_eq!(*data, json!({ "n": 42 }));
 }
 
@@ -154,7 +157,10 @@ edges:
     assert_eq!(rig.count("blocker.detected"), 1);
     let step = rig.steps(waits.id).await.pop().unwrap();
     let detail: Value = serde_json::from_slice(step.detail.as_deref().unwrap()).unwrap();
-    assert_eq!(detail, json!({ "for": "approval", "message": "Publish it?" }));
+    assert_eq!(
+        detail,
+        json!({ "for": "approval", "message": "Publish it?" })
+    );
 
     let rig = rig.restart().await;
     rig.clock.advance(Duration::from_hours(1));
@@ -168,7 +174,11 @@ edges:
     };
     let signalled = rig.engine.signal(WS, waits.id, answer(true)).await.unwrap();
     assert_eq!(signalled, Signalled::Due);
-    let again = rig.engine.signal(WS, waits.id, answer(false)).await.unwrap();
+    let again = rig
+        .engine
+        .signal(WS, waits.id, answer(false))
+        .await
+        .unwrap();
     assert_eq!(again, Signalled::Refused(ExecutionState::Waiting));
     rig.engine.run_until_idle().await.unwrap();
     let ended = rig.execution(waits.id).await;
@@ -195,7 +205,9 @@ edges:
     let rig = Rig::new().await;
     let workflow = rig.workflow(BROKEN).await;
     // Nothing listens on the discard port of loopback.
-    let waits = rig.run(workflow, json!({ "url": "http://127.0.0.1:9/" })).await;
+    let waits = rig
+        .run(workflow, json!({ "url": "http://127.0.0.1:9/" }))
+        .await;
     assert_eq!(waits.state, ExecutionState::Waiting, "{:?}", waits.error);
     assert_eq!(rig.count("blocker.detected"), 1);
     rig.clock.advance(Duration::from_secs(3));
@@ -204,8 +216,16 @@ edges:
     assert_eq!(ended.state, ExecutionState::Failed);
     assert_eq!(ended.error.as_ref().unwrap().kind, "http_failed");
     assert_eq!(ended.error.as_ref().unwrap().node.as_deref(), Some("call"));
-    let states: Vec<_> = rig.steps(ended.id).await.iter().map(|step| step.state).collect();
-    assert_eq!(states, [StepState::Failed, StepState::Resumed, StepState::Failed]);
+    let states: Vec<_> = rig
+        .steps(ended.id)
+        .await
+        .iter()
+        .map(|step| step.state)
+        .collect();
+    assert_eq!(
+        states,
+        [StepState::Failed, StepState::Resumed, StepState::Failed]
+    );
     for (name, times) in [
         ("blocker.resolved", 1),
         ("task.execution.started", 2),
@@ -216,7 +236,9 @@ edges:
         assert_eq!(rig.count(name), times, "{name}: {:?}", rig.names());
     }
     // A person has it go on.
-    let retry = Signal::Retry { by: "ada".to_owned() };
+    let retry = Signal::Retry {
+        by: "ada".to_owned(),
+    };
     let signalled = rig.engine.signal(WS, ended.id, retry).await.unwrap();
     assert_eq!(signalled, Signalled::Due);
     rig.engine.run_until_idle().await.unwrap();
@@ -242,7 +264,9 @@ edges:
 "#;
     let rig = Rig::new().await;
     let workflow = rig.workflow(INWARD).await;
-    let ended = rig.run(workflow, json!({ "host": "169.254.169.254" })).await;
+    let ended = rig
+        .run(workflow, json!({ "host": "169.254.169.254" }))
+        .await;
     assert_eq!(ended.state, ExecutionState::Failed);
     assert_eq!(ended.error.unwrap().kind, "http_blocked");
     assert_eq!(rig.steps(ended.id).await.len(), 1);
@@ -253,7 +277,9 @@ async fn a_waiting_execution_can_be_stopped() {
     let rig = Rig::new().await;
     let workflow = rig.workflow(FORKED).await;
     let waits = rig.run(workflow, json!({})).await;
-    let stop = Signal::Stop { by: "ada".to_owned() };
+    let stop = Signal::Stop {
+        by: "ada".to_owned(),
+    };
     rig.engine.signal(WS, waits.id, stop.clone()).await.unwrap();
     rig.engine.run_until_idle().await.unwrap();
     let ended = rig.execution(waits.id).await;
@@ -314,10 +340,16 @@ edges:
     assert_eq!(rig.count("resource.shortage"), 1);
     rig.clock.advance(Duration::from_secs(61));
     rig.engine.run_until_idle().await.unwrap();
-    assert_eq!(rig.execution(first.id).await.state, ExecutionState::Completed);
+    assert_eq!(
+        rig.execution(first.id).await.state,
+        ExecutionState::Completed
+    );
     rig.clock.advance(Duration::from_secs(61));
     rig.engine.run_until_idle().await.unwrap();
-    assert_eq!(rig.execution(second.id).await.state, ExecutionState::Completed);
+    assert_eq!(
+        rig.execution(second.id).await.state,
+        ExecutionState::Completed
+    );
     assert_eq!(rig.count("resource.allocated"), 2);
     assert_eq!(rig.count("resource.released"), 2);
     assert_eq!(rig.count("blocker.resolved"), 1, "{:?}", rig.names());
@@ -329,7 +361,10 @@ edges:
 async fn one_too_many_waits_for_its_turn() {
     let rig = Rig::new().await;
     let workflow = rig
-        .workflow(&FORKED.replace("flow: {name: forked}", "flow: {name: forked}\nconcurrency: 1"))
+        .workflow(&FORKED.replace(
+            "flow: {name: forked}",
+            "flow: {name: forked}\nconcurrency: 1",
+        ))
         .await;
     let first = rig.run(workflow, json!({})).await;
     let second = rig.run(workflow, json!({})).await;
@@ -337,11 +372,20 @@ async fn one_too_many_waits_for_its_turn() {
     assert_eq!(rig.count("workflow.execution.started"), 1);
     rig.clock.advance(Duration::from_secs(61));
     rig.engine.run_until_idle().await.unwrap();
-    assert_eq!(rig.execution(first.id).await.state, ExecutionState::Completed);
-    assert_eq!(rig.execution(second.id).await.state, ExecutionState::Waiting);
+    assert_eq!(
+        rig.execution(first.id).await.state,
+        ExecutionState::Completed
+    );
+    assert_eq!(
+        rig.execution(second.id).await.state,
+        ExecutionState::Waiting
+    );
     assert_eq!(rig.count("workflow.execution.started"), 2);
     rig.clock.advance(Duration::from_secs(61));
     rig.engine.run_until_idle().await.unwrap();
-    assert_eq!(rig.execution(second.id).await.state, ExecutionState::Completed);
+    assert_eq!(
+        rig.execution(second.id).await.state,
+        ExecutionState::Completed
+    );
     assert_eq!(rig.count("workflow.completed"), 2);
 }

@@ -249,7 +249,11 @@ fn under_its_other_name_it_takes_the_same_lines() {
 fn a_workflow_file_is_validated_and_its_faults_are_told_with_their_places() {
     let good = "name: w\nnodes: [{name: a, prompt: hello}]\n";
     let ended = finish(command().args(["validate", "-v", "-"]), good).expect(0);
-    assert!(ended.stdout.contains("node a (llm), line 2"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("node a (llm), line 2"),
+        "{}",
+        ended.stdout
+    );
     let bad = "name: w\nnods: []\n";
     let ended = finish(command().args(["validate", "-"]), bad).expect(1);
     insta::assert_snapshot!(ended.stdout, @r"
@@ -263,7 +267,10 @@ fn a_workflow_file_is_validated_and_its_faults_are_told_with_their_places() {
     ");
     let ended = finish(command().args(["validate", "-", "--json"]), bad).expect(1);
     let found = &ended.json()["files"][0]["diagnostics"][0];
-    assert_eq!((&found["line"], &found["code"]), (&2.into(), &"key.unknown".into()));
+    assert_eq!(
+        (&found["line"], &found["code"]),
+        (&2.into(), &"key.unknown".into())
+    );
     run(["validate", "/nowhere.yaml"]).expect(2);
     let schema = run(["schema"]).expect(0).json();
     assert!(schema["properties"]["nodes"].is_object());
