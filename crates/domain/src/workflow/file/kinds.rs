@@ -261,7 +261,7 @@ impl Reader<'_> {
         let resources = file.resources.unwrap_or_default();
         if let Some(memory) = &resources.memory {
             if let Some(mib) = mebibytes(memory) {
-                memory_mib = mib
+                memory_mib = mib;
             } else {
                 let message = format!(
                     "`memory` is such as `256m` or `1g`, between {} and {} MiB",
