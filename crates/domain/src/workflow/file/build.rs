@@ -41,7 +41,7 @@ impl Reader<'_> {
             description: titles.description,
             version: titles.version,
             state: std::mem::take(&mut self.state),
-            nodes: nodes.nodes,
+            nodes: nodes.read,
             edges: ways.into_iter().map(|way| way.edge).collect(),
             timeout_ms: settings.timeout_ms,
             concurrency: file.concurrency,

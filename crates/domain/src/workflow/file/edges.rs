@@ -72,7 +72,7 @@ impl Reader<'_> {
                 None => self.whole = false,
             }
         }
-        self.whole &= !self.tree.entry("edges").is_some_and(|_| !given);
+        self.whole &= given || self.tree.entry("edges").is_none();
         let mut ordered = given;
         let mut loops = Vec::new();
         for way in own {
@@ -241,17 +241,16 @@ impl Reader<'_> {
             return;
         }
         self.condition(&condition, &condition_path);
-        match names.as_slice() {
-            [to] => into.conditional.push(Conditional {
+        if let [to] = names.as_slice() {
+            into.conditional.push(Conditional {
                 from: from.to_owned(),
                 condition,
                 to: to.clone(),
                 path: path.clone(),
-            }),
-            _ => {
-                let message = "an edge with a `condition` leads to one node";
-                self.error("edge.condition", message, &to_path);
-            }
+            });
+        } else {
+            let message = "an edge with a `condition` leads to one node";
+            self.error("edge.condition", message, &to_path);
         }
     }
 
@@ -422,16 +421,16 @@ impl Reader<'_> {
                 way.edge.from == from
                     && matches!(&way.edge.route, Route::To(names) if names.len() == 1)
             });
-            let default = match plain.map(|at| gathered.ways.remove(at).edge.route) {
-                Some(Route::To(mut names)) => names.remove(0),
-                _ => {
-                    let message =
-                        format!("if no condition holds, the workflow ends after `{from}`");
-                    self.warning("edge.default", message, &path).help = Some(format!(
-                        "add `- {{from: {from}, to: END}}`, or where it shall lead"
-                    ));
-                    END.to_owned()
-                }
+            let default = if let Some(Route::To(mut names)) =
+                plain.map(|at| gathered.ways.remove(at).edge.route)
+            {
+                names.remove(0)
+            } else {
+                let message = format!("if no condition holds, the workflow ends after `{from}`");
+                self.warning("edge.default", message, &path).help = Some(format!(
+                    "add `- {{from: {from}, to: END}}`, or where it shall lead"
+                ));
+                END.to_owned()
             };
             let cases = own.into_iter().map(|one| (one.condition, one.to)).collect();
             let edge = Edge {

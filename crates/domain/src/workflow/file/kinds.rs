@@ -180,7 +180,7 @@ impl Reader<'_> {
         self.check_llm(file.llm.as_ref(), &llm_path);
         let llm: Llm = self.llm(file.llm.as_ref(), settings.llm.as_ref(), &llm_path);
         let tools = self.tools(file.tools, &path.key("tools"));
-        let memory = self.node_memory(file.memory, settings.memory.as_ref());
+        let memory = super::llm::node_memory(file.memory, settings.memory.as_ref());
         let declared =
             file.output_schema.is_some() || self.part(&path.key("output_schema")).is_some();
         if outputs.is_empty()
@@ -260,16 +260,15 @@ impl Reader<'_> {
         let resources_path = path.key("resources");
         let resources = file.resources.unwrap_or_default();
         if let Some(memory) = &resources.memory {
-            match mebibytes(memory) {
-                Some(mib) => memory_mib = mib,
-                None => {
-                    let message = format!(
-                        "`memory` is such as `256m` or `1g`, between {} and {} MiB",
-                        MEMORY_MIB.start(),
-                        MEMORY_MIB.end()
-                    );
-                    self.error("value.memory", message, &resources_path.key("memory"));
-                }
+            if let Some(mib) = mebibytes(memory) {
+                memory_mib = mib;
+            } else {
+                let message = format!(
+                    "`memory` is such as `256m` or `1g`, between {} and {} MiB",
+                    MEMORY_MIB.start(),
+                    MEMORY_MIB.end()
+                );
+                self.error("value.memory", message, &resources_path.key("memory"));
             }
         }
         let own = self.span_of_time(resources.timeout.as_ref(), &resources_path.key("timeout"));

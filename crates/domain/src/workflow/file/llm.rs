@@ -90,41 +90,6 @@ impl Reader<'_> {
         }
     }
 
-    /// What runs remember, if anything.
-    pub(super) fn memory(&mut self, file: &MemoryFile, base: Option<Memory>) -> Option<Memory> {
-        if file.enabled == Some(false) {
-            return None;
-        }
-        let scope = file.default_scope.map(|scope| match scope {
-            ScopeWord::Agent => MemoryScope::Agent,
-            ScopeWord::Workflow => MemoryScope::Workflow,
-            ScopeWord::Node => MemoryScope::Node,
-        });
-        let base = base.unwrap_or(Memory {
-            scope: MemoryScope::Agent,
-            max_entries: ENTRIES,
-        });
-        Some(Memory {
-            scope: scope.unwrap_or(base.scope),
-            max_entries: file.max_entries.unwrap_or(base.max_entries),
-        })
-    }
-
-    /// What a node remembers.
-    pub(super) fn node_memory(
-        &mut self,
-        own: Option<NodeMemory>,
-        base: Option<&Memory>,
-    ) -> Option<Memory> {
-        let base = base.cloned();
-        match own {
-            None => base,
-            Some(NodeMemory::Switch(false)) => None,
-            Some(NodeMemory::Switch(true)) => self.memory(&MemoryFile::default(), base),
-            Some(NodeMemory::Settings(file)) => self.memory(&file, base),
-        }
-    }
-
     /// A node's tools.
     pub(super) fn tools(&mut self, tools: Option<ToolsFile>, path: &Path) -> Vec<Tool> {
         let mut read: Vec<Tool> = Vec::new();
@@ -211,5 +176,36 @@ fn named(map: Map<String, Value>, path: Path) -> (Path, Option<String>, Value) {
     match single {
         Some((name, settings)) => (path.key(&name), Some(name), settings),
         None => (path, None, Value::Object(map)),
+    }
+}
+
+/// What runs remember, if anything.
+pub(super) fn memory(file: &MemoryFile, base: Option<Memory>) -> Option<Memory> {
+    if file.enabled == Some(false) {
+        return None;
+    }
+    let scope = file.default_scope.map(|scope| match scope {
+        ScopeWord::Agent => MemoryScope::Agent,
+        ScopeWord::Workflow => MemoryScope::Workflow,
+        ScopeWord::Node => MemoryScope::Node,
+    });
+    let base = base.unwrap_or(Memory {
+        scope: MemoryScope::Agent,
+        max_entries: ENTRIES,
+    });
+    Some(Memory {
+        scope: scope.unwrap_or(base.scope),
+        max_entries: file.max_entries.unwrap_or(base.max_entries),
+    })
+}
+
+/// What a node remembers.
+pub(super) fn node_memory(own: Option<NodeMemory>, base: Option<&Memory>) -> Option<Memory> {
+    let base = base.cloned();
+    match own {
+        None => base,
+        Some(NodeMemory::Switch(false)) => None,
+        Some(NodeMemory::Switch(true)) => memory(&MemoryFile::default(), base),
+        Some(NodeMemory::Settings(file)) => memory(&file, base),
     }
 }

@@ -676,14 +676,14 @@ pub struct ExecutionFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Observability {
-    /// Tracking with MLflow.
+    /// Tracking with `MLflow`.
     pub mlflow: Option<Mlflow>,
     /// Logs.
     #[schemars(extend("x-ignored" = "how much is logged is set for the whole server"))]
     pub logging: Option<Value>,
 }
 
-/// Tracking with MLflow.
+/// Tracking with `MLflow`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mlflow {

@@ -41,7 +41,7 @@ pub struct Settings {
 
 /// All nodes.
 pub struct Nodes {
-    pub nodes: Vec<Node>,
+    pub read: Vec<Node>,
     /// Whether some node says where its output goes.
     pub outputs_declared: bool,
     /// What nodes say of their ways themselves.
@@ -88,7 +88,7 @@ impl Reader<'_> {
         let memory = config
             .and_then(|config| config.memory.as_ref())
             .or(file.memory.as_ref());
-        let memory = memory.and_then(|memory| self.memory(memory, None));
+        let memory = memory.and_then(|memory| super::llm::memory(memory, None));
         let observability = [&["config", "observability"][..], &["observability"]]
             .iter()
             .filter_map(|path| path.iter().try_fold(self.tree, |tree, key| tree.get(key)))
@@ -131,7 +131,7 @@ impl Reader<'_> {
             files.extend(file.map(|file| (index, file)));
         }
         let mut nodes = Nodes {
-            nodes: Vec::new(),
+            read: Vec::new(),
             outputs_declared: files.iter().any(|(_, file)| file.outputs.is_some()),
             own_ways: Vec::new(),
         };
@@ -142,7 +142,7 @@ impl Reader<'_> {
             take_ways(&mut file, &id, &path, &mut nodes.own_ways);
             let node = self.node(id, file, settings, &path);
             self.whole &= node.is_some();
-            nodes.nodes.extend(node);
+            nodes.read.extend(node);
         }
         nodes
     }
@@ -259,16 +259,13 @@ impl Reader<'_> {
             let path = path.key(&name);
             self.identifier_key(&name, &path);
             let tree = self.part(&path);
-            match template_text(tree, &value) {
-                Some(text) => {
-                    self.template(&text, &names, &path);
-                    read.push((name, text));
-                }
-                None => {
-                    let message = format!("the input `{name}` is a template, which is a text");
-                    self.error("shape.type", message, &path).help =
-                        Some("write such as `\"{topic}\"`".to_owned());
-                }
+            if let Some(text) = template_text(tree, &value) {
+                self.template(&text, &names, &path);
+                read.push((name, text));
+            } else {
+                let message = format!("the input `{name}` is a template, which is a text");
+                self.error("shape.type", message, &path).help =
+                    Some("write such as `\"{topic}\"`".to_owned());
             }
         }
         self.few(read.len(), &path);
@@ -367,14 +364,11 @@ impl Reader<'_> {
         for (pool, units) in entries(resources) {
             let path = path.key(&pool);
             self.short(&pool, &path);
-            match units.as_u64() {
-                Some(units @ 1..=UNITS_MAX) => {
-                    read.push((pool, u32::try_from(units).unwrap_or(u32::MAX)))
-                }
-                _ => {
-                    let message = format!("of `{pool}` a node takes 1 to {UNITS_MAX} units");
-                    self.error("shape.range", message, &path);
-                }
+            if let Some(units @ 1..=UNITS_MAX) = units.as_u64() {
+                read.push((pool, u32::try_from(units).unwrap_or(u32::MAX)));
+            } else {
+                let message = format!("of `{pool}` a node takes 1 to {UNITS_MAX} units");
+                self.error("shape.range", message, &path);
             }
         }
         self.few(read.len(), &path);
@@ -401,21 +395,18 @@ impl Reader<'_> {
         }
         if single {
             let kind = self.field_type(&schema.kind, schema.schema.as_ref(), &path)?;
-            return match outputs {
-                [name] => {
-                    self.fits(name, &kind, &path.key("type"));
-                    Some(Output::Value(kind))
-                }
-                _ => {
-                    let message = format!(
-                        "the answer is one value (`{}`) and has {} outputs; it goes to exactly one",
-                        schema.kind,
-                        outputs.len()
-                    );
-                    self.error("output.count", message, &node.key("outputs"))
-                        .help = Some("for several, write `type: object` and `fields`".to_owned());
-                    None
-                }
+            return if let [name] = outputs {
+                self.fits(name, &kind, &path.key("type"));
+                Some(Output::Value(kind))
+            } else {
+                let message = format!(
+                    "the answer is one value (`{}`) and has {} outputs; it goes to exactly one",
+                    schema.kind,
+                    outputs.len()
+                );
+                self.error("output.count", message, &node.key("outputs"))
+                    .help = Some("for several, write `type: object` and `fields`".to_owned());
+                None
             };
         }
         let fields = self.output_fields(schema.fields.unwrap_or_default(), &path.key("fields"))?;

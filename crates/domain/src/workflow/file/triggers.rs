@@ -33,7 +33,7 @@ impl Reader<'_> {
         match (file.webhook, file.schedule, file.event) {
             (Some(webhook), None, None) => self.webhook_trigger(webhook, &path.key("webhook")),
             (None, Some(schedule), None) => self.schedule(schedule, &path.key("schedule")),
-            (None, None, Some(event)) => self.event_trigger(event, &path.key("event")),
+            (None, None, Some(event)) => Some(self.event_trigger(event, &path.key("event"))),
             (None, None, None) if self.refused() => None,
             _ => {
                 let message = "a trigger has exactly one of `webhook`, `schedule`, `event`";
@@ -58,7 +58,7 @@ impl Reader<'_> {
         })
     }
 
-    fn event_trigger(&mut self, file: EventTrigger, path: &Path) -> Option<TriggerSpec> {
+    fn event_trigger(&mut self, file: EventTrigger, path: &Path) -> TriggerSpec {
         let (pattern, filter, map, at) = match file {
             EventTrigger::Pattern(pattern) => (pattern, None, None, path.clone()),
             EventTrigger::Settings(file) => {
@@ -67,11 +67,11 @@ impl Reader<'_> {
         };
         self.expressions(filter.as_deref(), map.as_deref(), path);
         self.pattern(&pattern, &at);
-        Some(TriggerSpec::Event {
+        TriggerSpec::Event {
             pattern,
             filter,
             map,
-        })
+        }
     }
 
     fn expressions(&mut self, filter: Option<&str>, map: Option<&str>, path: &Path) {
