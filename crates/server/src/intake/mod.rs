@@ -7,17 +7,26 @@
 pub mod answer;
 mod call;
 
-use ::intake::receive::{self, Address, Reply};
+use std::sync::Arc;
+
+use ::intake::{
+    Edge, Intake, Parts, Settings,
+    map::Jq,
+    receive::{self, Address, Reply},
+    start::Starter,
+};
 use axum::{
     body::Body,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use domain::{TriggerId, intake::Headers};
+use domain::{TriggerId, intake::Headers, seal::SealingKey};
 use http::{HeaderMap, HeaderValue, Request, header};
 use serde_json::{Value, json};
+use store::{NodeRole, Store, StoreError};
 use url::Url;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use zeroize::Zeroizing;
 
 use crate::{
     App, SharedApp,
@@ -33,6 +42,44 @@ pub fn routes() -> OpenApiRouter<SharedApp> {
         .routes(routes!(source, source_handshake))
         .routes(routes!(trigger))
         .routes(routes!(call::receive))
+}
+
+/// Opens the doors of a server: loads sources and triggers from its store, and has `starter` start
+/// what they start. `secrets` are those of the generic door ([`Settings::generic_secret`]). A
+/// worker node, which takes no requests, opens none.
+///
+/// # Errors
+/// If the store fails.
+pub async fn open_doors(
+    app: &App,
+    starter: Arc<dyn Starter>,
+    jq: Arc<dyn Jq>,
+    secrets: Vec<Zeroizing<String>>,
+) -> Result<(), StoreError> {
+    if app.role() == NodeRole::Worker {
+        return Ok(());
+    }
+    let edge = app.edge();
+    let entropy = Arc::clone(&edge.entropy);
+    let sealing = SealingKey::parse(&app.sealing().to_text());
+    let parts = Parts {
+        records: Arc::<dyn Store>::clone(app.store()),
+        workflows: Arc::<dyn Store>::clone(app.store()),
+        starter,
+        jq,
+        sealing: Arc::new(sealing.expect("a key reads its own text")),
+        edge: Edge {
+            clock: Arc::clone(&edge.clock),
+            ids: Arc::clone(&edge.ids),
+            random: Arc::new(move |bytes: &mut [u8]| entropy.fill(bytes)),
+        },
+    };
+    let settings = Settings {
+        generic_secrets: secrets,
+        generic_workspace: None,
+    };
+    app.set_intake(Intake::load(parts, settings).await?);
+    Ok(())
 }
 
 /// Whether the door that a request asks for lets only verified ones in.
