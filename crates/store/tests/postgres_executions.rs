@@ -47,13 +47,17 @@ fn now() -> Timestamp {
 }
 
 async fn join(url: &str, number: u128) -> Arc<PostgresStore> {
+    join_for(url, number, LEASE).await
+}
+
+async fn join_for(url: &str, number: u128, lease: Duration) -> Arc<PostgresStore> {
     let options = PostgresOptions {
         identity: Identity {
             id: Uuid::from_u128(number),
             name: format!("node-{number}"),
             ..Identity::default()
         },
-        lease: LEASE,
+        lease,
         ..PostgresOptions::new(now())
     };
     let opened = PostgresStore::open(url, options).await;
@@ -261,41 +265,57 @@ async fn an_execution_goes_over_to_another_node() {
     two.close().await;
 }
 
+/// Ends a lease as another node would, so that its node does not hear of it for a while.
+async fn end_lease(database: &Database, lease: Lease) {
+    let (client, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls)
+        .await
+        .expect("connected");
+    let driven = tokio::spawn(connection);
+    let sql = format!(
+        "DELETE FROM fences WHERE lease = {0}; UPDATE executions SET held_by = 0 WHERE held_by = {0};
+         DELETE FROM nodes WHERE lease = {0}",
+        lease.0
+    );
+    client.batch_execute(&sql).await.expect("ended");
+    driven.abort();
+}
+
 /// It does not know yet that its lease has ended: the fence does.
 #[tokio::test]
 async fn a_stale_record_writes_nothing() {
     let database = database();
-    let one = join(&database.url(), 1).await;
+    let one = join_for(&database.url(), 1, Duration::from_mins(2)).await;
+    let two = join(&database.url(), 2).await;
     let id = hold(&one).await;
     let lease = one.lease();
-    // A process of the same installation begins: it ends the lease of the one before.
-    let next = join(&database.url(), 1).await;
+    end_lease(&database, lease).await;
     let mut stale = found(id, lease);
     stale.steps = vec![step(1)];
     stale.starts = vec![start_of(workflow(), true)];
     let child = stale.starts[0].execution.id;
     assert_eq!(one.record(stale).await, Ok(Recorded::LeaseLost));
-    assert_eq!(next.steps(HOME, id).await, Ok(Vec::new()));
-    assert_eq!(next.execution(HOME, child).await, Ok(None));
-    let claimed = claim(&next, 10).await;
+    assert_eq!(two.steps(HOME, id).await, Ok(Vec::new()));
+    assert_eq!(two.execution(HOME, child).await, Ok(None));
+    let claimed = claim(&two, 10).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].execution.id, id);
-    next.close().await;
+    two.close().await;
 }
 
 /// What it was to hold is stored, held by nobody: and it knows.
 #[tokio::test]
 async fn nothing_is_held_under_a_lease_that_has_ended() {
     let database = database();
-    let one = join(&database.url(), 1).await;
+    let one = join_for(&database.url(), 1, Duration::from_mins(2)).await;
+    let two = join(&database.url(), 2).await;
     let lease = one.lease();
-    let next = join(&database.url(), 1).await;
+    end_lease(&database, lease).await;
     let (id, started) = begin(&one, start_of(workflow(), true)).await;
     assert_eq!(started, Started::Running);
     assert!(!one.holds(lease));
-    let claimed = claim(&next, 10).await;
+    let claimed = claim(&two, 10).await;
     assert_eq!(claimed[0].execution.id, id);
-    next.close().await;
+    two.close().await;
 }
 
 /// A node that goes down frees what it holds, and says so.
