@@ -6,6 +6,7 @@ use std::{convert::Infallible, fmt, net::IpAddr, path::PathBuf, str::FromStr, ti
 use ipnet::IpNet;
 use store::NodeRole;
 use url::Url;
+use zeroize::Zeroizing;
 
 /// A setting that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +114,8 @@ pub struct ServerConfig {
     pub program: PathBuf,
     /// Keys of models, what their tools may use.
     pub models: models::Settings,
+    /// The secrets of `/webhooks/generic`.
+    pub webhook_secrets: Vec<Zeroizing<String>>,
     /// The folder below which `config_path` names workflow files; without one, such requests are
     /// refused.
     pub workflows_dir: Option<PathBuf>,
@@ -222,6 +225,7 @@ impl Default for ServerConfig {
             limits: LimitsConfig::default(),
             program: PathBuf::from("signpost"),
             models: models::Settings::default(),
+            webhook_secrets: Vec::new(),
             workflows_dir: None,
         }
     }

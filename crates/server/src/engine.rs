@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use url::Url;
 use workflow::{Callbacks, Engine, Parts, Settings};
 
-use crate::{callbacks::CallbackUrls, config::ServerConfig, outbox::PipelineOutbox};
+use crate::{
+    callbacks::CallbackUrls, config::ServerConfig, outbox::PipelineOutbox, state::SharedApp,
+};
 
 /// What runs executions, and what their nodes wait for from outside.
 pub struct Executions {
@@ -62,15 +64,17 @@ fn public_url(config: &ServerConfig, address: &str) -> Url {
         .unwrap_or_else(|| Url::parse("http://localhost").expect("a constant URL can be parsed"))
 }
 
-/// Keeps what is remembered of workflows fresh: other nodes change them as well.
-pub(crate) fn watch(pipeline: &Pipeline, engine: &Engine) -> JoinHandle<()> {
-    let mut changes = pipeline.on_workflow_change();
-    let engine = engine.clone();
+/// Keeps what is remembered of workflows, triggers and sources fresh: other nodes change them as
+/// well.
+pub(crate) fn watch(app: &SharedApp) -> JoinHandle<()> {
+    let mut changes = app.pipeline.on_workflow_change();
+    let app = Arc::clone(app);
     tokio::spawn(async move {
         // An error means that the pipeline is gone.
         while changes.changed().await.is_ok() {
-            engine.programs().forget_names();
-            engine.schedules_changed();
+            app.engine.programs().forget_names();
+            app.engine.schedules_changed();
+            app.reload_intake().await;
         }
     })
 }

@@ -24,9 +24,11 @@ use crate::{
     config::{ConfigError, FirstOwner, ServerConfig},
     engine,
     front::Front,
+    intake,
     metrics::Metrics,
     offline::OfflineDialer,
     serve::serve,
+    starter::starter,
     state::{App, SharedApp},
 };
 
@@ -221,10 +223,13 @@ async fn run(
     pipeline.spawn();
     let limits = config.limits.clone();
     let executions = engine::build(&config, &pipeline, &address.to_string());
-    executions.engine.spawn();
-    let watching_workflows = engine::watch(&pipeline, &executions.engine);
+    let engine = executions.engine.clone();
+    let secrets = config.webhook_secrets.clone();
+    engine.spawn();
     let app = App::new(config, pipeline, executions, gatekeeper, metrics);
-    let watching = [access_watch::spawn(&app), watching_workflows];
+    let jq = Arc::new(engine.sandbox().clone());
+    intake::open_doors(&app, starter(engine), jq, secrets).await?;
+    let watching = [access_watch::spawn(&app), engine::watch(&app)];
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(
         listener,

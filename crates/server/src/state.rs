@@ -86,6 +86,15 @@ impl App {
         })
     }
 
+    /// Has intake read sources and triggers again: a workflow was made, changed or removed.
+    pub async fn reload_intake(&self) {
+        if let Some(intake) = self.intake.get()
+            && let Err(error) = intake.reload().await
+        {
+            tracing::warn!(%error, "failed to read sources and triggers again; the next change tries anew");
+        }
+    }
+
     /// The store.
     pub fn store(&self) -> &SharedStore {
         self.pipeline.store()

@@ -11,6 +11,11 @@ pub fn program() -> PathBuf {
     env::current_exe().unwrap_or_else(|_| PathBuf::from("signpost"))
 }
 
+/// The secrets of the generic door.
+pub fn webhook_secrets() -> Vec<zeroize::Zeroizing<String>> {
+    intake::Settings::generic_secret(|name| env::var(name).ok())
+}
+
 /// What the environment says of models and their tools.
 pub fn models(offline: bool) -> Settings {
     let default = Settings::default();

@@ -242,6 +242,11 @@ impl Engine {
         &self.shared.outbox
     }
 
+    /// jq and Python.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.shared.sandbox
+    }
+
     /// How many executions are in memory.
     pub fn live(&self) -> usize {
         self.shared.live.lock().len()

@@ -104,6 +104,7 @@ async fn demo(args: DemoArgs, out: Out) -> Result<ExitCode> {
         data_dir: folder.path(),
         program: surroundings::program(),
         models: surroundings::models(false),
+        webhook_secrets: surroundings::webhook_secrets(),
         ..ServerConfig::default()
     };
     let running = serve::start(config).await?;

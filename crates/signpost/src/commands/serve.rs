@@ -133,6 +133,7 @@ impl ServeArgs {
             limits: self.limits.config(),
             program: surroundings::program(),
             models: surroundings::models(self.offline),
+            webhook_secrets: surroundings::webhook_secrets(),
             workflows_dir: self.workflows_dir,
         }
     }

@@ -184,6 +184,7 @@ async fn delete(
         .unregister(workspace, workflow.id)
         .await
         .map_err(not_registered)?;
+    app.reload_intake().await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -250,7 +251,9 @@ async fn register(
 ) -> Result<Registered, Problem> {
     let source = definition.into_source(kept)?;
     let registered = app.engine.register(workspace, target, source).await;
-    registered.map_err(not_registered)
+    let registered = registered.map_err(not_registered)?;
+    app.reload_intake().await;
+    Ok(registered)
 }
 
 /// The registry's refusal.

@@ -128,6 +128,7 @@ pub(super) async fn create(
     };
     let registered = app.engine.register(workspace, Target::ByName, source).await;
     let registered = registered.map_err(not_registered)?;
+    app.reload_intake().await;
     let workflow = registered.workflow;
     let location = format!("/api/v1/workflows/{}", workflow.id);
     let answer = PlainRegistered {
