@@ -25,6 +25,7 @@ pub mod migrate;
 pub mod nodes;
 pub mod openapi;
 pub mod replay;
+pub mod run;
 pub mod schema;
 pub mod serve;
 pub mod sign;
