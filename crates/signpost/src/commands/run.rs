@@ -438,7 +438,9 @@ fn print(execution: &Execution, out: Out) -> Result<()> {
         out.note("stopped");
         return Ok(());
     }
-    out.note(styled(DIM, used(execution.usage).unwrap_or_default()));
+    if let Some(used) = used(execution.usage) {
+        out.note(styled(DIM, used));
+    }
     let result = result.unwrap_or_default();
     let pretty = serde_json::to_string_pretty(&result).context("failed to print the result")?;
     out.line(terminal::block(&pretty))
