@@ -19,9 +19,11 @@ use domain::{
     execution::{Cause, Execution, ExecutionState, Signal, Step, StepKey, StepState, Usage},
     workflow::definition::FILE_BYTES_MAX,
 };
-use egress::{AddressPolicy, Egress, EgressConfig};
 use serde_json::{Map, Value, json};
-use server::{ServerConfig, engine, lifecycle::Installation};
+use server::{
+    ServerConfig, engine,
+    lifecycle::{self, Installation},
+};
 use tempfile::TempDir;
 use workflow::{
     Engine,
@@ -162,11 +164,8 @@ impl Local {
                 .at(place.path().display().to_string())
                 .because(error)
         })?;
-        // As a server in local mode: public addresses and this machine.
-        let egress = Egress::new(EgressConfig {
-            policy: AddressPolicy::public_only().allow_loopback(true),
-            ..EgressConfig::default()
-        });
+        // As a server in local mode: public addresses, unless offline, and this machine.
+        let egress = lifecycle::egress(&config, true);
         let kept = std::sync::Arc::clone(&store);
         // It plans the events that the run causes; it sends nothing.
         let pipeline = Pipeline::load(kept, egress, edge, sealing, Settings::default()).await?;
