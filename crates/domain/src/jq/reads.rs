@@ -26,12 +26,13 @@ fn collect(term: &Term<&str>, paths: &mut Vec<Vec<String>>) -> Option<()> {
             _ => Some(()),
         }),
         Term::Arr(Some(term)) | Term::Neg(term) => collect(term, paths),
-        Term::Obj(fields) => fields.iter().try_for_each(|(key, value)| match value {
-            Some(value) => collect(key, paths).and_then(|()| collect(value, paths)),
-            None => {
-                paths.push(vec![literal(key)?]);
-                Some(())
+        Term::Obj(fields) => fields.iter().try_for_each(|(key, value)| {
+            if let Some(value) = value {
+                collect(key, paths)?;
+                return collect(value, paths);
             }
+            paths.push(vec![literal(key)?]);
+            Some(())
         }),
         // What stands behind a pipe reads what stands before it.
         Term::BinOp(left, BinaryOp::Pipe(None), _) => collect(left, paths),

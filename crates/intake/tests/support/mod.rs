@@ -32,6 +32,11 @@ use testkit::{FakeClock, SeededEntropy, SeededIds};
 /// The time at which every test begins.
 const T0: Timestamp = Timestamp::from_ms(1_781_000_000_000);
 
+/// Intake has no business with what answers this.
+fn never_asked() -> StoreError {
+    StoreError::Failed("intake never asks for this".to_owned())
+}
+
 #[derive(Default)]
 struct Records {
     sources: Mutex<Vec<Source>>,
@@ -195,6 +200,79 @@ impl store::Workflows for Records {
 
     async fn all_triggers(&self) -> Result<Vec<Trigger>, StoreError> {
         Ok(self.triggers.lock().clone())
+    }
+
+    async fn put_workflow(
+        &self,
+        _: store::PutWorkflow,
+    ) -> Result<Option<Vec<store::Accepted>>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn delete_workflow(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: Vec<store::NewEvent>,
+    ) -> Result<Option<Vec<store::Accepted>>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn workflow_by_name(
+        &self,
+        _: WorkspaceId,
+        _: &str,
+    ) -> Result<Option<Workflow>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn workflows(
+        &self,
+        _: WorkspaceId,
+        _: Page<WorkflowId>,
+    ) -> Result<Vec<Workflow>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn workflow_version(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: u32,
+    ) -> Result<Option<store::WorkflowVersion>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn workflow_versions(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: Page<u32>,
+    ) -> Result<Vec<store::WorkflowVersion>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn delete_trigger(&self, _: WorkspaceId, _: TriggerId) -> Result<bool, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn due_triggers(&self, _: Timestamp, _: usize) -> Result<Vec<Trigger>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Err(never_asked())
+    }
+
+    async fn fire_trigger(
+        &self,
+        _: WorkspaceId,
+        _: TriggerId,
+        _: Timestamp,
+        _: Option<Timestamp>,
+        _: store::Start,
+    ) -> Result<Option<store::Started>, StoreError> {
+        Err(never_asked())
     }
 }
 
