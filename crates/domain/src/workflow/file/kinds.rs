@@ -130,6 +130,8 @@ impl Reader<'_> {
                 let prompt = self.prompt(file.prompt, names, path);
                 let agent = self.short(&agent?, &path.key("agent"))?;
                 let prompt = prompt?;
+                let message = "no agents can be registered yet: this node will fail";
+                self.warning("node.agent", message, path);
                 Some((NodeKind::Agent { agent, prompt }, settings.timeout_ms))
             }
         }
@@ -181,6 +183,11 @@ impl Reader<'_> {
         let llm: Llm = self.llm(file.llm.as_ref(), settings.llm.as_ref(), &llm_path);
         let tools = self.tools(file.tools, &path.key("tools"));
         let memory = super::llm::node_memory(file.memory, settings.memory.as_ref());
+        if memory.is_some() {
+            let message =
+                "runs remember nothing of each other yet: the node sees what its prompt says";
+            self.warning("key.ignored", message, &path.key("memory"));
+        }
         let declared =
             file.output_schema.is_some() || self.part(&path.key("output_schema")).is_some();
         if outputs.is_empty()

@@ -67,6 +67,8 @@ impl Reader<'_> {
         };
         self.expressions(filter.as_deref(), map.as_deref(), path);
         self.pattern(&pattern, &at);
+        let message = "events start no workflows yet: until they do, deliver them to a source";
+        self.warning("key.ignored", message, path);
         TriggerSpec::Event {
             pattern,
             filter,
