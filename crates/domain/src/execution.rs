@@ -92,6 +92,9 @@ pub enum Cause {
         /// The trigger, where it was not named in the request.
         #[serde(default)]
         trigger: Option<TriggerId>,
+        /// How many Signposts what caused the request has passed through.
+        #[serde(default)]
+        hops: u8,
     },
     /// The clock.
     Schedule {
@@ -122,7 +125,20 @@ pub enum Cause {
         waits: bool,
         /// How many executions have started each other before this one.
         depth: u32,
+        /// How many Signposts what caused the first of them has passed through.
+        #[serde(default)]
+        hops: u8,
     },
+}
+
+impl Cause {
+    /// How many Signposts what caused it has passed through: what its events go on with.
+    pub const fn hops(&self) -> u8 {
+        match self {
+            Self::Webhook { hops, .. } | Self::Execution { hops, .. } => *hops,
+            Self::Api | Self::Schedule { .. } | Self::Event { .. } => 0,
+        }
+    }
 }
 
 /// Why an execution or a step failed.

@@ -446,6 +446,7 @@ impl Intake {
             cause: Cause::Webhook {
                 receipt: id,
                 trigger: None,
+                hops: 0,
             },
         };
         let starter = &self.shared.parts.starter;
@@ -478,6 +479,7 @@ fn by_trigger(entry: &TriggerEntry, receipt: ReceiptId, inputs: Inputs) -> Start
         cause: Cause::Webhook {
             receipt,
             trigger: Some(entry.trigger.id),
+            hops: 0,
         },
     }
 }
@@ -524,6 +526,7 @@ fn called(payload: &Value, receipt: ReceiptId) -> Result<StartRequest, ReceiveEr
             cause: Cause::Webhook {
                 receipt,
                 trigger: None,
+                hops: 0,
             },
         }),
         _ => Err(ReceiveError::Shape(faults)),

@@ -29,7 +29,7 @@ fn publish(occurrence: Occurrence) -> Publish {
         data: occurrence.data,
         id: None,
         timestamp: None,
-        hops: 0,
+        hops: occurrence.hops,
         idempotency_key: None,
     }
 }

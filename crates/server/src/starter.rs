@@ -3,7 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{ExecutionId, WorkspaceId, execution::Execution, intake::Receipt};
+use domain::{
+    ExecutionId, WorkspaceId,
+    event::HOPS_MAX,
+    execution::{Cause, Execution},
+    format::HOPS_HEADER,
+    intake::Receipt,
+};
 use intake::start::{
     InputFault, Standing, StartError, StartOutcome, StartRequest, Starter, WorkflowRef,
 };
@@ -30,10 +36,14 @@ impl Starter for EngineStarter {
     ) -> Result<StartOutcome, StartError> {
         let workspace = receipt.workspace;
         let deadline = Instant::now() + wait.unwrap_or_default();
+        let hops = hops(&receipt.headers)?;
         let mut requests = Vec::with_capacity(starts.len());
         let mut names = Vec::with_capacity(starts.len());
         for start in starts {
-            let (request, name) = self.request(workspace, start).await?;
+            let (mut request, name) = self.request(workspace, start).await?;
+            if let Cause::Webhook { hops: own, .. } = &mut request.cause {
+                *own = hops;
+            }
             requests.push(request);
             names.push(name);
         }
@@ -177,7 +187,47 @@ fn error(error: EngineError) -> StartError {
     }
 }
 
+/// How many Signposts a request has passed through, as its headers say (`[["name", "value"], …]`).
+fn hops(headers: &str) -> Result<u8, StartError> {
+    // Nearly no request has it.
+    if !headers.contains(HOPS_HEADER) {
+        return Ok(0);
+    }
+    let headers: Vec<(String, String)> = serde_json::from_str(headers).unwrap_or_default();
+    let hops = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(HOPS_HEADER))
+        .map_or(0, |(_, value)| value.trim().parse().unwrap_or(u8::MAX));
+    if hops > HOPS_MAX {
+        return Err(StartError::Invalid(vec![InputFault {
+            path: HOPS_HEADER.to_owned(),
+            message: format!(
+                "the request has passed through {hops} Signposts, the most is {HOPS_MAX}: webhooks and workflows seem to form a loop"
+            ),
+        }]));
+    }
+    Ok(hops)
+}
+
 /// The starter, shared.
 pub fn starter(engine: Engine) -> Arc<dyn Starter> {
     Arc::new(EngineStarter { engine })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_has_come_round_too_often_starts_nothing() {
+        for (headers, expected) in [
+            ("[]", Some(0)),
+            (r#"[["x-signpost-hops", "3"]]"#, Some(3)),
+            (r#"[["x-signpost-hops", "8"]]"#, Some(8)),
+            (r#"[["x-signpost-hops", "9"]]"#, None),
+            (r#"[["x-signpost-hops", "many"]]"#, None),
+        ] {
+            assert_eq!(hops(headers).ok(), expected, "{headers}");
+        }
+    }
 }

@@ -159,6 +159,7 @@ fn request(ids: &Ids, workflow: WorkflowId) -> Receive {
                 cause: Cause::Webhook {
                     receipt,
                     trigger: None,
+                    hops: 0,
                 },
                 offline: false,
                 result: None,

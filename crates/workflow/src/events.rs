@@ -20,6 +20,7 @@ pub(crate) struct Events<'a> {
     outbox: &'a dyn Outbox,
     workspace: WorkspaceId,
     execution: String,
+    hops: u8,
     /// What was collected.
     pub told: Vec<Occurrence>,
 }
@@ -30,6 +31,7 @@ impl<'a> Events<'a> {
             outbox,
             workspace: execution.workspace,
             execution: execution.id.to_string(),
+            hops: execution.cause.hops(),
             told: Vec::new(),
         }
     }
@@ -39,7 +41,12 @@ impl<'a> Events<'a> {
         let event_type = known(name);
         if self.outbox.wants(self.workspace, &event_type) {
             let data = canonical(&data(&self.execution));
-            self.told.push(Occurrence { event_type, data });
+            let hops = self.hops;
+            self.told.push(Occurrence {
+                event_type,
+                data,
+                hops,
+            });
         }
     }
 
@@ -88,6 +95,7 @@ impl<'a> Events<'a> {
         self.told.push(Occurrence {
             event_type: known(name),
             data: canonical(&data),
+            hops: self.hops,
         });
         let started_at = execution.started_at.unwrap_or(execution.created_at);
         self.tell(alias, |_| {

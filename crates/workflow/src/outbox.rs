@@ -16,6 +16,8 @@ pub struct Occurrence {
     pub event_type: EventType,
     /// The payload, as canonical JSON ([`domain::json`]).
     pub data: Bytes,
+    /// How many Signposts what caused it has passed through.
+    pub hops: u8,
 }
 
 /// Where events are planned.

@@ -31,6 +31,7 @@ pub async fn an_execution_is_kept_whole(backend: &impl Backend) {
             item: Some(2),
             waits: true,
             depth: 4,
+            hops: 0,
         },
     ];
     for cause in causes {

@@ -265,6 +265,7 @@ pub async fn an_execution_starts_and_tells_others(backend: &impl Backend) {
         item: None,
         waits: true,
         depth: 1,
+        hops: 0,
     };
     let child = start.execution.id;
     let mut record = test.found(parent);

@@ -133,6 +133,7 @@ impl<B: Backend> Fixture<'_, B> {
         start.execution.cause = Cause::Webhook {
             receipt: receipt.id,
             trigger: None,
+            hops: 0,
         };
         receipt.outcome = Outcome::Started;
         receipt.executions = vec![start.execution.id];

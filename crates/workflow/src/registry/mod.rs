@@ -447,5 +447,6 @@ fn told(name: &'static str, workflow: &Workflow) -> Occurrence {
     Occurrence {
         event_type: EventType::parse(name).expect("a name of the catalogue"),
         data: canonical(&data),
+        hops: 0,
     }
 }

@@ -116,6 +116,7 @@ pub(super) fn emit(
     let occurrence = Occurrence {
         event_type,
         data: canonical(&data),
+        hops: seen.job.execution.cause.hops(),
     };
     Ok(Outcome::Completed {
         output: json!({ "event": name }),
@@ -154,6 +155,7 @@ pub(super) async fn workflow(
         item: seen.job.key.item,
         waits,
         depth,
+        hops: execution.cause.hops(),
     };
     let request = Shared::request_for(execution, name.clone(), seen.inputs.clone(), cause);
     let prepared = shared
