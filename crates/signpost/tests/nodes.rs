@@ -10,7 +10,6 @@ mod harness;
 use std::{
     collections::HashSet,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,7 +20,6 @@ use std::{
 use http::Method;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use testkit::{
     Answer, Received, Receiver, SeededEntropy,
     postgres::{Cluster, Gate},
@@ -30,8 +28,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use harness::{
     api::Api,
+    fleet::{Fleet, LEASE},
     ledger::{Expected, Ledger},
-    program::Program,
     subscriber::Subscriber,
 };
 
@@ -40,95 +38,6 @@ const SECRET: &str = "whsec_c2lnbnBvc3QgdGVzdHMsIG5vdCBzZWNyZXQ=";
 const CONCURRENCY: usize = 9;
 /// Connections that publish at once.
 const PUBLISHERS: usize = 4;
-/// How long a lease runs here.
-const LEASE: Duration = Duration::from_secs(2);
-
-/// Nodes that share a database and a sealing key, each with a data folder of its own.
-struct Fleet {
-    nodes: Vec<Option<Program>>,
-    folders: Vec<TempDir>,
-    urls: Vec<String>,
-    /// Where publishers find them; empty where there is none just now.
-    addresses: Arc<RwLock<Vec<String>>>,
-}
-
-impl Fleet {
-    /// Starts a node for each URL.
-    fn start(urls: Vec<String>) -> Self {
-        let mut fleet = Self {
-            nodes: Vec::new(),
-            folders: Vec::new(),
-            urls,
-            addresses: Arc::default(),
-        };
-        for number in 0..fleet.urls.len() {
-            let folder = TempDir::new().expect("a temporary folder can be made");
-            if let Some(first) = fleet.folders.first() {
-                copy_key(first.path(), folder.path());
-            }
-            fleet.folders.push(folder);
-            fleet.nodes.push(None);
-            fleet.addresses.write().push(String::new());
-            fleet.start_node(number);
-        }
-        fleet
-    }
-
-    fn start_node(&mut self, number: usize) {
-        let lease = format!("{}s", LEASE.as_secs());
-        let name = format!("node-{number}");
-        let program = Program::start(
-            self.folders[number].path(),
-            &[
-                "--database-url",
-                &self.urls[number],
-                "--lease",
-                &lease,
-                "--node-name",
-                &name,
-            ],
-        );
-        program
-            .address()
-            .clone_into(&mut self.addresses.write()[number]);
-        self.nodes[number] = Some(program);
-    }
-
-    fn node(&self, number: usize) -> &Program {
-        self.nodes[number].as_ref().expect("it runs")
-    }
-
-    fn take(&mut self, number: usize) -> Program {
-        self.nodes[number].take().expect("it runs")
-    }
-
-    fn api(&self, number: usize) -> Api {
-        Api::new(self.node(number).address())
-    }
-
-    /// Waits until every node that runs knows of `count` nodes and shares the work with them, and
-    /// for the second within which what was changed on one reaches the others.
-    async fn has_settled(&self, count: usize) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        for number in 0..self.nodes.len() {
-            if self.nodes[number].is_some() {
-                self.api(number)
-                    .until("/api/v1/nodes", |nodes| {
-                        nodes["data"]
-                            .as_array()
-                            .is_some_and(|nodes| nodes.len() == count)
-                    })
-                    .await;
-            }
-        }
-    }
-}
-
-fn copy_key(from: &Path, to: &Path) {
-    std::fs::copy(from.join("signpost.key"), to.join("signpost.key"))
-        .expect("the first node has made a key");
-}
-
 /// The value of a metric of one node.
 async fn metric(api: &Api, name: &str) -> u64 {
     let answer = api.send(Method::GET, "/metrics", "").await;
