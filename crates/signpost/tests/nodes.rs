@@ -388,6 +388,64 @@ async fn a_node_that_is_cut_off_from_the_database_stops_sending_and_takes_up_aga
         .await;
 }
 
+/// Of more executions than may call at once, the rest must not begin to once the lease has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_from_the_database_begins_no_step() {
+    const WORKFLOW: &str = r#"
+schema_version: "1.0"
+flow: {name: calls}
+state:
+  fields:
+    answer: {type: dict}
+nodes:
+  - {id: call, kind: http, url: "URL", outputs: [answer]}
+edges:
+  - {from: START, to: call}
+  - {from: call, to: END}
+"#;
+    let (at_once, more) = (512, 40);
+    let cluster = Cluster::start();
+    let gate = Gate::before(cluster.url());
+    // The first ones are answered when the lease has long run out.
+    let receiver = Receiver::start(move |_, nth| {
+        Answer::status(200).after(if nth < at_once {
+            LEASE * 4
+        } else {
+            Duration::ZERO
+        })
+    })
+    .await;
+    let fleet = Fleet::start(vec![gate.url().to_owned()]);
+    let api = fleet.api(0);
+    let body = json!({"source": WORKFLOW.replace("URL", &receiver.url())});
+    api.post("/api/v1/workflows", &body).await.expect(201);
+    let api = api.with("prefer", "respond-async");
+    for _ in 0..at_once + more {
+        let body = json!({"workflow_name": "calls"});
+        api.post("/webhooks/generic", &body).await.expect(202);
+    }
+    receiver.wait_for(at_once).await;
+    gate.silence();
+    tokio::time::sleep(LEASE * 5).await;
+    assert_eq!(
+        receiver.received().len(),
+        at_once,
+        "nothing is called once the lease has run out"
+    );
+    gate.open();
+    for state in ["pending", "running", "waiting"] {
+        let path = format!("/api/v1/executions?state={state}");
+        api.until(&path, |page| {
+            page["data"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+    }
+    assert_eq!(
+        api.all("/api/v1/executions?state=completed").await.len(),
+        at_once + more
+    );
+}
+
 /// Rolling restarts: no duplicate, no error to those who ask another node.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_told_to_end_under_load_repeats_nothing() {

@@ -259,10 +259,11 @@ impl Shared {
         tokio::select! {
             biased;
             Some(done) = running.next(), if !running.is_empty() => {
-                self.take(live, batch, done);
+                let mut held = self.take(live, batch, done);
                 while let Some(Some(done)) = running.next().now_or_never() {
-                    self.take(live, batch, done);
+                    held &= self.take(live, batch, done);
                 }
+                return held;
             }
             word = words.recv() => match word {
                 Some(Word::Signal(number, signal)) => self.signal(live, batch, number, *signal),
@@ -285,10 +286,11 @@ impl Shared {
         true
     }
 
-    /// Takes the outcome of an attempt into account.
-    fn take(&self, live: &mut Live, batch: &mut Batch, done: Done) {
+    /// Takes the outcome of an attempt into account; `false`: it was not begun, since the lease
+    /// was lost.
+    fn take(&self, live: &mut Live, batch: &mut Batch, done: Done) -> bool {
         if live.run.end().is_some() {
-            return;
+            return true;
         }
         let now = self.now();
         let Done {
@@ -343,8 +345,10 @@ impl Shared {
                 step.detail = detail.as_ref().map(bytes_of);
                 batch.children.extend(child);
             }
+            Outcome::LeaseLost => return false,
         }
         live.write(step, batch);
+        true
     }
 
     /// Takes a signal into account.

@@ -17,6 +17,7 @@ use domain::{
 };
 use models::{Progress, Turn};
 use serde_json::{Map, Value, json};
+use store::Lease;
 
 use crate::{
     Shared, callbacks,
@@ -54,6 +55,8 @@ pub(crate) enum Outcome {
         /// An execution that it starts, and waits for.
         child: Option<Request>,
     },
+    /// It was not begun: the execution may be somebody else's by now.
+    LeaseLost,
 }
 
 impl Outcome {
@@ -123,6 +126,7 @@ pub(crate) struct Job {
     state: Map<String, Value>,
     last: Option<Value>,
     item: Option<Value>,
+    lease: Lease,
 }
 
 impl Job {
@@ -139,6 +143,7 @@ impl Job {
             execution: live.execution.clone(),
             state: live.run.state().clone(),
             last: live.run.last().cloned(),
+            lease: live.lease,
             started_at: now,
             item,
             key,
@@ -238,6 +243,9 @@ async fn within_time(shared: &Arc<Shared>, job: &Job) -> Outcome {
     }
     // The semaphore is never closed.
     let _place = shared.steps.acquire().await;
+    if !shared.store.holds(job.lease) {
+        return Outcome::LeaseLost;
+    }
     let most = Duration::from_millis(node.timeout_ms);
     match tokio::time::timeout(most, attempt(shared, job)).await {
         Ok(outcome) => outcome.unwrap_or_else(Outcome::Failed),
