@@ -178,12 +178,14 @@ impl Shared {
     pub fn go(self: &Arc<Self>, live: Live, batch: Batch) {
         let (way, words) = mpsc::unbounded_channel();
         let id = live.execution.id;
+        let own = way.downgrade();
         self.live.lock().insert(id, way);
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let place = Place {
                 shared: Arc::clone(&shared),
                 id,
+                way: own,
             };
             shared.drive(live, batch, words).await;
             drop(place);
@@ -486,11 +488,18 @@ impl Shared {
 struct Place {
     shared: Arc<Shared>,
     id: domain::ExecutionId,
+    way: mpsc::WeakUnboundedSender<Word>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.live.lock().remove(&self.id);
+        let mut live = self.shared.live.lock();
+        // What is on disk may have been taken up again already: then the way there is another's.
+        let own = self.way.upgrade();
+        if (live.get(&self.id).zip(own)).is_some_and(|(way, own)| way.same_channel(&own)) {
+            live.remove(&self.id);
+        }
+        drop(live);
         self.shared.leave_place();
         self.shared.due_bell.notify_one();
     }
