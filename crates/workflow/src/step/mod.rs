@@ -4,7 +4,7 @@
 mod http;
 mod plain;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use domain::{
     ExecutionId, Timestamp,
@@ -15,6 +15,7 @@ use domain::{
         template::{Template, TemplateError},
     },
 };
+use futures_util::FutureExt as _;
 use models::{Progress, Turn};
 use serde_json::{Map, Value, json};
 use store::Lease;
@@ -224,7 +225,12 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job) -> Done {
         let message = format!("there is no node `{}`", job.key.node);
         Outcome::Failed(Failure::new("node_unknown", message))
     } else {
-        within_time(&shared, &job).await
+        // Whoever ran it must not go down with it: nobody else takes up what a living node holds.
+        let attempt = AssertUnwindSafe(within_time(&shared, &job)).catch_unwind();
+        attempt.await.unwrap_or_else(|_| {
+            let message = "the step broke off; the log of the server says where".to_owned();
+            Outcome::Failed(Failure::new("internal", message))
+        })
     };
     let outcome = name_node(outcome, &job.key);
     Done {
