@@ -149,7 +149,7 @@ impl Servers {
                 again.address().clone_into(&mut addresses.write()[0]);
                 *program = Some(again);
             }
-            Self::Tried(fleet, _) if round % 3 == 0 => {
+            Self::Tried(fleet, _) if round.is_multiple_of(3) => {
                 fleet.node(node).signal("STOP");
                 tokio::time::sleep(LEASE * 2).await;
                 fleet.node(node).signal("CONT");
