@@ -10,7 +10,6 @@ mod harness;
 use std::{
     collections::HashSet,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,7 +20,6 @@ use std::{
 use http::Method;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use testkit::{
     Answer, Received, Receiver, SeededEntropy,
     postgres::{Cluster, Gate},
@@ -30,8 +28,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use harness::{
     api::Api,
+    fleet::{Fleet, LEASE},
     ledger::{Expected, Ledger},
-    program::Program,
     subscriber::Subscriber,
 };
 
@@ -40,95 +38,6 @@ const SECRET: &str = "whsec_c2lnbnBvc3QgdGVzdHMsIG5vdCBzZWNyZXQ=";
 const CONCURRENCY: usize = 9;
 /// Connections that publish at once.
 const PUBLISHERS: usize = 4;
-/// How long a lease runs here.
-const LEASE: Duration = Duration::from_secs(2);
-
-/// Nodes that share a database and a sealing key, each with a data folder of its own.
-struct Fleet {
-    nodes: Vec<Option<Program>>,
-    folders: Vec<TempDir>,
-    urls: Vec<String>,
-    /// Where publishers find them; empty where there is none just now.
-    addresses: Arc<RwLock<Vec<String>>>,
-}
-
-impl Fleet {
-    /// Starts a node for each URL.
-    fn start(urls: Vec<String>) -> Self {
-        let mut fleet = Self {
-            nodes: Vec::new(),
-            folders: Vec::new(),
-            urls,
-            addresses: Arc::default(),
-        };
-        for number in 0..fleet.urls.len() {
-            let folder = TempDir::new().expect("a temporary folder can be made");
-            if let Some(first) = fleet.folders.first() {
-                copy_key(first.path(), folder.path());
-            }
-            fleet.folders.push(folder);
-            fleet.nodes.push(None);
-            fleet.addresses.write().push(String::new());
-            fleet.start_node(number);
-        }
-        fleet
-    }
-
-    fn start_node(&mut self, number: usize) {
-        let lease = format!("{}s", LEASE.as_secs());
-        let name = format!("node-{number}");
-        let program = Program::start(
-            self.folders[number].path(),
-            &[
-                "--database-url",
-                &self.urls[number],
-                "--lease",
-                &lease,
-                "--node-name",
-                &name,
-            ],
-        );
-        program
-            .address()
-            .clone_into(&mut self.addresses.write()[number]);
-        self.nodes[number] = Some(program);
-    }
-
-    fn node(&self, number: usize) -> &Program {
-        self.nodes[number].as_ref().expect("it runs")
-    }
-
-    fn take(&mut self, number: usize) -> Program {
-        self.nodes[number].take().expect("it runs")
-    }
-
-    fn api(&self, number: usize) -> Api {
-        Api::new(self.node(number).address())
-    }
-
-    /// Waits until every node that runs knows of `count` nodes and shares the work with them, and
-    /// for the second within which what was changed on one reaches the others.
-    async fn has_settled(&self, count: usize) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        for number in 0..self.nodes.len() {
-            if self.nodes[number].is_some() {
-                self.api(number)
-                    .until("/api/v1/nodes", |nodes| {
-                        nodes["data"]
-                            .as_array()
-                            .is_some_and(|nodes| nodes.len() == count)
-                    })
-                    .await;
-            }
-        }
-    }
-}
-
-fn copy_key(from: &Path, to: &Path) {
-    std::fs::copy(from.join("signpost.key"), to.join("signpost.key"))
-        .expect("the first node has made a key");
-}
-
 /// The value of a metric of one node.
 async fn metric(api: &Api, name: &str) -> u64 {
     let answer = api.send(Method::GET, "/metrics", "").await;
@@ -477,6 +386,64 @@ async fn a_node_that_is_cut_off_from_the_database_stops_sending_and_takes_up_aga
         .api(0)
         .until("/readyz", |answer| answer["status"] == "ok")
         .await;
+}
+
+/// Of more executions than may call at once, the rest must not begin to once the lease has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_from_the_database_begins_no_step() {
+    const WORKFLOW: &str = r#"
+schema_version: "1.0"
+flow: {name: calls}
+state:
+  fields:
+    answer: {type: dict}
+nodes:
+  - {id: call, kind: http, url: "URL", outputs: [answer]}
+edges:
+  - {from: START, to: call}
+  - {from: call, to: END}
+"#;
+    let (at_once, more) = (512, 40);
+    let cluster = Cluster::start();
+    let gate = Gate::before(cluster.url());
+    // The first ones are answered when the lease has long run out.
+    let receiver = Receiver::start(move |_, nth| {
+        Answer::status(200).after(if nth < at_once {
+            LEASE * 4
+        } else {
+            Duration::ZERO
+        })
+    })
+    .await;
+    let fleet = Fleet::start(vec![gate.url().to_owned()]);
+    let api = fleet.api(0);
+    let body = json!({"source": WORKFLOW.replace("URL", &receiver.url())});
+    api.post("/api/v1/workflows", &body).await.expect(201);
+    let api = api.with("prefer", "respond-async");
+    for _ in 0..at_once + more {
+        let body = json!({"workflow_name": "calls"});
+        api.post("/webhooks/generic", &body).await.expect(202);
+    }
+    receiver.wait_for(at_once).await;
+    gate.silence();
+    tokio::time::sleep(LEASE * 5).await;
+    assert_eq!(
+        receiver.received().len(),
+        at_once,
+        "nothing is called once the lease has run out"
+    );
+    gate.open();
+    for state in ["pending", "running", "waiting"] {
+        let path = format!("/api/v1/executions?state={state}");
+        api.until(&path, |page| {
+            page["data"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+    }
+    assert_eq!(
+        api.all("/api/v1/executions?state=completed").await.len(),
+        at_once + more
+    );
 }
 
 /// Rolling restarts: no duplicate, no error to those who ask another node.

@@ -183,12 +183,14 @@ impl Shared {
     pub fn go(self: &Arc<Self>, live: Live, batch: Batch) {
         let (way, words) = mpsc::unbounded_channel();
         let id = live.execution.id;
+        let own = way.downgrade();
         self.live.lock().insert(id, way);
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let place = Place {
                 shared: Arc::clone(&shared),
                 id,
+                way: own,
             };
             shared.drive(live, batch, words).await;
             drop(place);
@@ -264,10 +266,11 @@ impl Shared {
         tokio::select! {
             biased;
             Some(done) = running.next(), if !running.is_empty() => {
-                self.take(live, batch, done);
+                let mut held = self.take(live, batch, done);
                 while let Some(Some(done)) = running.next().now_or_never() {
-                    self.take(live, batch, done);
+                    held &= self.take(live, batch, done);
                 }
+                return held;
             }
             word = words.recv() => match word {
                 Some(Word::Signal(number, signal)) => self.signal(live, batch, number, *signal),
@@ -290,10 +293,11 @@ impl Shared {
         true
     }
 
-    /// Takes the outcome of an attempt into account.
-    fn take(&self, live: &mut Live, batch: &mut Batch, done: Done) {
+    /// Takes the outcome of an attempt into account; `false`: it was not begun, since the lease
+    /// was lost.
+    fn take(&self, live: &mut Live, batch: &mut Batch, done: Done) -> bool {
         if live.run.end().is_some() {
-            return;
+            return true;
         }
         let now = self.now();
         let Done {
@@ -350,8 +354,10 @@ impl Shared {
                 step.detail = detail.as_ref().map(bytes_of);
                 batch.children.extend(child);
             }
+            Outcome::LeaseLost => return false,
         }
         live.write_with(step, value, batch);
+        true
     }
 
     /// Takes a signal into account.
@@ -489,11 +495,18 @@ impl Shared {
 struct Place {
     shared: Arc<Shared>,
     id: domain::ExecutionId,
+    way: mpsc::WeakUnboundedSender<Word>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.live.lock().remove(&self.id);
+        let mut live = self.shared.live.lock();
+        // What is on disk may have been taken up again already: then the way there is another's.
+        let own = self.way.upgrade();
+        if (live.get(&self.id).zip(own)).is_some_and(|(way, own)| way.same_channel(&own)) {
+            live.remove(&self.id);
+        }
+        drop(live);
         self.shared.leave_place();
         self.shared.due_bell.notify_one();
     }

@@ -475,10 +475,32 @@ impl Shared {
                 self.go(live, asked.batch);
             } else {
                 self.leave_place();
+                if started == Started::Running {
+                    self.held_by_nobody(&begun, lease);
+                }
             }
         }
         self.due_bell.notify_one();
         begun
+    }
+
+    /// An execution was stored as held while the lease changed: under the old one, which others
+    /// may have taken over, or under the new one. That one gives it up; it never was in memory.
+    fn held_by_nobody(self: &Arc<Self>, begun: &Begun, before: Lease) {
+        let lease = self.store.lease();
+        if lease == before {
+            // It ends, and whatever is held under it is free.
+            return;
+        }
+        let shared = Arc::clone(self);
+        let one = vec![(begun.workspace, begun.id, lease)];
+        tokio::spawn(async move {
+            let given_back = shared.store.release_executions(one, shared.now()).await;
+            if let Err(error) = given_back {
+                tracing::warn!(%error, "failed to give an execution back; it waits for the end of this node's lease");
+            }
+            shared.due_bell.notify_one();
+        });
     }
 
     /// Plans events, if there are any.

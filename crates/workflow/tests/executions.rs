@@ -249,6 +249,29 @@ edges:
 }
 
 #[tokio::test]
+async fn a_step_that_panics_fails_its_execution_and_leaves_it_to_nobody() {
+    const BREAKS: &str = r#"
+schema_version: "1.0"
+flow: {name: breaks}
+nodes:
+  - {id: first, kind: transform, jq: "1"}
+  - {id: breaks, kind: wait, callback: true}
+edges:
+  - {from: START, to: first}
+  - {from: first, to: breaks}
+  - {from: breaks, to: END}
+"#;
+    let rig = Rig::new().await;
+    let workflow = rig.workflow(BREAKS).await;
+    let ended = rig.run(workflow, json!({})).await;
+    assert_eq!(ended.state, ExecutionState::Failed);
+    assert_eq!(ended.error.as_ref().unwrap().kind, "internal");
+    assert_eq!(ended.error.as_ref().unwrap().node.as_deref(), Some("first"));
+    assert_eq!(rig.engine.live(), 0);
+    assert_eq!(rig.count("workflow.failed"), 1);
+}
+
+#[tokio::test]
 async fn a_target_that_is_not_allowed_is_never_called_nor_tried_again() {
     const INWARD: &str = r#"
 schema_version: "1.0"

@@ -1,6 +1,7 @@
 //! What the whole-program tests share: the real binary ([`program`]), its API as any client sees
 //! it ([`api`]), the code in the seed documents ([`seeds`]), servers that run that code
-//! ([`peers`]), recorded payloads ([`corpora`]), a table of webhooks ([`subscriber`]) and a ledger of what arrived ([`ledger`]).
+//! ([`peers`]), recorded payloads ([`corpora`]), a table of webhooks ([`subscriber`]),
+//! a ledger of what arrived ([`ledger`]) and several nodes over one database ([`fleet`]).
 //!
 //! Nothing of the seeds or corpora is kept here: both are read where they exist, and a test that
 //! needs them says so and ends where they do not.
@@ -9,6 +10,7 @@
 
 pub mod api;
 pub mod corpora;
+pub mod fleet;
 pub mod ledger;
 pub mod peers;
 pub mod program;

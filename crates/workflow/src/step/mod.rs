@@ -4,7 +4,7 @@
 mod http;
 mod plain;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use domain::{
     ExecutionId, Timestamp,
@@ -15,8 +15,10 @@ use domain::{
         template::{Template, TemplateError},
     },
 };
+use futures_util::FutureExt as _;
 use models::{Progress, Turn};
 use serde_json::{Map, Value, json};
+use store::Lease;
 
 use crate::{
     Shared, callbacks,
@@ -54,6 +56,8 @@ pub(crate) enum Outcome {
         /// An execution that it starts, and waits for.
         child: Option<Request>,
     },
+    /// It was not begun: the execution may be somebody else's by now.
+    LeaseLost,
 }
 
 impl Outcome {
@@ -123,6 +127,7 @@ pub(crate) struct Job {
     state: Arc<Map<String, Value>>,
     last: Option<Arc<Value>>,
     item: Option<Value>,
+    lease: Lease,
 }
 
 impl Job {
@@ -140,6 +145,7 @@ impl Job {
             execution: live.execution.clone(),
             state,
             last,
+            lease: live.lease,
             started_at: now,
             item,
             key,
@@ -220,7 +226,12 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job) -> Done {
         let message = format!("there is no node `{}`", job.key.node);
         Outcome::Failed(Failure::new("node_unknown", message))
     } else {
-        within_time(&shared, &job).await
+        // Whoever ran it must not go down with it: nobody else takes up what a living node holds.
+        let attempt = AssertUnwindSafe(within_time(&shared, &job)).catch_unwind();
+        attempt.await.unwrap_or_else(|_| {
+            let message = "the step broke off; the log of the server says where".to_owned();
+            Outcome::Failed(Failure::new("internal", message))
+        })
     };
     let outcome = name_node(outcome, &job.key);
     Done {
@@ -239,6 +250,9 @@ async fn within_time(shared: &Arc<Shared>, job: &Job) -> Outcome {
     }
     // The semaphore is never closed.
     let _place = shared.steps.acquire().await;
+    if !shared.store.holds(job.lease) {
+        return Outcome::LeaseLost;
+    }
     let most = Duration::from_millis(node.timeout_ms);
     match tokio::time::timeout(most, attempt(shared, job)).await {
         Ok(outcome) => outcome.unwrap_or_else(Outcome::Failed),

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use store::{Accepted, NewEvent, PutWorkflow, SharedStore, Workflow, WorkflowVersion};
 use testkit::{FakeClock, TestStore};
 use workflow::{
-    Engine, NoCallbacks, Parts, Settings,
+    Callbacks, Engine, Parts, Settings,
     outbox::{Occurrence, Outbox, Planned},
     start::{Begun, Request, StartError, WorkflowRef},
 };
@@ -101,6 +101,16 @@ impl Planned for Plan {
     }
 }
 
+/// No addresses; breaks when asked for that of a node `breaks`.
+struct Breakable;
+
+impl Callbacks for Breakable {
+    fn url(&self, _: WorkspaceId, _: ExecutionId, node: &str) -> String {
+        assert_ne!(node, "breaks", "a test wants to see what becomes of this");
+        String::new()
+    }
+}
+
 pub struct Rig {
     pub engine: Engine,
     pub clock: Arc<FakeClock>,
@@ -142,7 +152,7 @@ impl Rig {
             store: Arc::clone(&store),
             edge,
             outbox: Arc::new(told.clone()),
-            callbacks: Arc::new(NoCallbacks),
+            callbacks: Arc::new(Breakable),
             models: Models::new(models::Settings::default(), egress.clone()),
             egress,
             // Nothing here needs a process of its own.
