@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -92,18 +92,5 @@ pub async fn executions_of(api: &Api, workflow: &str) -> usize {
     let all = api.all("/api/v1/executions").await;
     all.iter()
         .filter(|execution| execution["workflowId"] == workflow)
-        .count()
-}
-
-/// Refused requests that are kept.
-pub async fn refused_receipts(api: &Api) -> usize {
-    let answer = api
-        .send(Method::GET, "/api/v1/receipts?limit=250", "")
-        .await
-        .expect(200);
-    let receipts = answer["data"].as_array().expect("a list has data");
-    receipts
-        .iter()
-        .filter(|receipt| receipt["outcome"] == "refused" || receipt["state"] == "refused")
         .count()
 }
