@@ -51,13 +51,17 @@ pub async fn until_state(api: &Api, execution: &str, state: &str) -> Value {
     api.until(&path, |shown| shown["state"] == state).await
 }
 
-/// The types of the events that name this execution, oldest first.
-pub async fn events_of(api: &Api, execution: &str) -> Vec<String> {
-    let mut events = api.all("/api/v1/events").await;
-    events.retain(|event| event.to_string().contains(execution));
-    events.reverse();
-    let kind = |event: &Value| event["event"].as_str().unwrap_or_default().to_owned();
-    events.iter().map(kind).collect()
+/// How many `workflow.completed` name this execution.
+pub async fn completions_of(api: &Api, execution: &str) -> usize {
+    let mut count = 0;
+    for event in api.all("/api/v1/events").await {
+        if event["event"] == "workflow.completed" {
+            let id = event["id"].as_str().expect("an event has an id");
+            let shown = api.get(&format!("/api/v1/events/{id}")).await;
+            count += usize::from(shown.to_string().contains(execution));
+        }
+    }
+    count
 }
 
 /// The hexadecimal HMAC-SHA256 of `content`.
