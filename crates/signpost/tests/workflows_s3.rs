@@ -137,7 +137,7 @@ fn is_success(answer: &Value) -> &str {
     answer["execution_id"].as_str().expect("it has an id")
 }
 
-async fn registered(reader: &Reader, program: &Program) -> (Api, String) {
+fn registered(reader: &Reader, program: &Program) -> (Api, String) {
     let block = reader
         .seed
         .block("bash", "curl -X POST http://localhost:8000/api/workflows");
@@ -154,7 +154,7 @@ async fn s3_from_top_to_bottom() {
     };
     let program = reader.dashboard(None);
     let address = program.address();
-    let (api, workflow) = registered(&reader, &program).await;
+    let (api, workflow) = registered(&reader, &program);
 
     // 3. Its test script, named twice.
     reader.write_test_webhook(address);
@@ -207,7 +207,7 @@ async fn s3_logs_follow_what_happens() {
         return;
     };
     let program = reader.dashboard(None);
-    let (api, _) = registered(&reader, &program).await;
+    let (api, _) = registered(&reader, &program);
     let receiver = Receiver::ok().await;
     Subscriber::create(&api, &receiver.url(), &json!({})).await;
     let line = reader
@@ -240,7 +240,7 @@ async fn s3_python_sender_is_verified_retries_and_unsigned_is_refused() {
         return;
     };
     let program = reader.dashboard(Some(&secret));
-    let (api, workflow) = registered(&reader, &program).await;
+    let (api, workflow) = registered(&reader, &program);
     let files = Extracted::new();
     let sender = files.file("sender.py", reader.seed.block("python", "def send_webhook"));
     let retry = files.file("retry.py", reader.seed.block("python", "HTTPAdapter"));
