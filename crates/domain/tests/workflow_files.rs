@@ -389,6 +389,10 @@ fn single_faults() {
             "waits for two things",
             with_node("kind: wait\nduration: 1h\ncallback: true"),
         ),
+        (
+            "an approval's answer has fields of its own",
+            with_node("kind: wait\napproval: go?\noutputs: [b]"),
+        ),
         ("not long enough", with_node("kind: wait\nduration: soon")),
         (
             "a header with a line break",

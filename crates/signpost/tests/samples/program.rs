@@ -39,13 +39,13 @@ impl Program {
             "--offline",
         ]);
         command.arg("--data-dir").arg(data).args(further);
-        // What steers another server must not steer this one, least of all into its data.
-        for (name, _) in std::env::vars_os() {
-            if name == "DATABASE_URL" || name.as_encoded_bytes().starts_with(b"SIGNPOST_") {
-                command.env_remove(name);
-            }
-        }
-        let (child, first, log) = spawn(&mut command);
+        without_settings(&mut command);
+        Self::started_by(&mut command)
+    }
+
+    /// A server that this command starts, which prints its address as JSON.
+    pub fn started_by(command: &mut Command) -> Self {
+        let (child, first, log) = spawn(command);
         let address = first.recv_timeout(START_TIMEOUT).ok().and_then(|line| {
             Some(
                 serde_json::from_str::<Value>(&line).ok()?["address"]
@@ -135,6 +135,18 @@ impl Installation {
     /// `http://127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         self.program.address()
+    }
+}
+
+/// What steers another server must not steer this one, least of all into its data; nor must the
+/// keys of whoever runs the tests.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        let is_setting = bytes.starts_with(b"SIGNPOST_") || bytes.ends_with(b"_API_KEY");
+        if is_setting || name == "DATABASE_URL" || name == "WEBHOOK_SECRET" {
+            command.env_remove(name);
+        }
     }
 }
 

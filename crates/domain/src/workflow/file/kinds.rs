@@ -12,7 +12,9 @@ use super::{
 use crate::{
     event::EventType,
     jq::Expression,
-    workflow::definition::{CodeNode, HttpNode, Llm, LlmNode, NodeKind, OnTimeout, WaitFor},
+    workflow::definition::{
+        CodeNode, FieldType, HttpNode, Llm, LlmNode, NodeKind, OnTimeout, WaitFor,
+    },
 };
 
 /// How long a request may take where a file says nothing, in milliseconds.
@@ -116,7 +118,7 @@ impl Reader<'_> {
                 let wait = file.wait.unwrap_or(true);
                 Some((NodeKind::Workflow { workflow, wait }, MS_MAX))
             }
-            KindWord::Wait => self.wait_node(&file, timeout, names, path),
+            KindWord::Wait => self.wait_node(&file, outputs, timeout, names, path),
             KindWord::Join => {
                 let join = NodeKind::Join {
                     required: file.required,
@@ -400,6 +402,7 @@ impl Reader<'_> {
     fn wait_node(
         &mut self,
         file: &NodeFile,
+        outputs: &[String],
         timeout_ms: Option<u64>,
         names: &Names<'_>,
         path: &Path,
@@ -426,6 +429,7 @@ impl Reader<'_> {
             WaitFor::Until { time: time.clone() }
         } else if let Some(message) = &file.approval {
             self.template(message, names, &path.key("approval"));
+            self.approval_outputs(outputs, &path.key("outputs"));
             WaitFor::Approval {
                 message: message.clone(),
                 timeout_ms,
@@ -438,6 +442,25 @@ impl Reader<'_> {
             }
         };
         Some((NodeKind::Wait(wait), MS_MAX))
+    }
+
+    /// Holds where an approval's answer goes to what it has.
+    fn approval_outputs(&mut self, outputs: &[String], path: &Path) {
+        let kind_of = |name: &str| match name {
+            "approved" => Some(FieldType::Bool),
+            "by" | "comment" => Some(FieldType::Str),
+            _ => None,
+        };
+        for (index, name) in outputs.iter().enumerate() {
+            let path = path.index(index);
+            if let Some(kind) = kind_of(name) {
+                self.fits(name, &kind, &path);
+            } else {
+                let message = format!("an approval's answer has no field `{name}`");
+                self.error("output.missing_field", message, &path).help =
+                    Some("it has `approved` (bool), `by` (str) and `comment` (str)".to_owned());
+            }
+        }
     }
 
     /// Checks a jq expression.

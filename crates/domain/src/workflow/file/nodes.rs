@@ -480,7 +480,7 @@ impl Reader<'_> {
     }
 
     /// Whether a value of this type may go to the field.
-    fn fits(&mut self, field: &str, kind: &FieldType, path: &Path) {
+    pub(super) fn fits(&mut self, field: &str, kind: &FieldType, path: &Path) {
         let Some(wanted) = self.state.iter().find(|known| known.name == field) else {
             return;
         };
