@@ -253,7 +253,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The way out: public addresses, loopback in local mode, and what was allowed; with `offline`
 /// nothing public.
-fn egress(config: &ServerConfig, local_mode: bool) -> Egress {
+pub fn egress(config: &ServerConfig, local_mode: bool) -> Egress {
     let base = AddressPolicy::public_only().allow_loopback(local_mode);
     let allowed = &config.allow_targets;
     let policy = allowed

@@ -1,7 +1,7 @@
 //! The real program, started as a person or a script starts it.
 //!
 //! [`offline`] needs no server, [`online`] and [`streams`] start one on a free port with a folder
-//! of its own, [`people`] changes between the two, [`nodes`] is about several, [`demo`] brings its own.
+//! of its own, as does [`workflows`] in part, [`people`] changes between the two, [`nodes`] is about several, [`demo`] brings its own.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,3 +16,4 @@ mod online;
 mod people;
 mod program;
 mod streams;
+mod workflows;

@@ -115,10 +115,9 @@ pub(super) async fn run(
 fn not_started(error: StartError) -> Problem {
     match error {
         StartError::Inputs(wrong) if !wrong.is_empty() => {
-            let errors = wrong.into_iter().map(|(path, message)| FieldError {
-                path: input_path(&path),
-                message,
-            });
+            let errors = wrong
+                .into_iter()
+                .map(|(path, message)| FieldError { path, message });
             Problem::fields(errors.collect())
         }
         StartError::Inputs(_) => Problem::field("inputs", "do not fit the workflow"),
@@ -127,14 +126,6 @@ fn not_started(error: StartError) -> Problem {
             Problem::conflict(format!("The workflow cannot be run: {why}."))
         }
         StartError::Store(error) => error.into(),
-    }
-}
-
-fn input_path(path: &str) -> String {
-    if path.is_empty() {
-        "inputs".to_owned()
-    } else {
-        format!("inputs.{path}")
     }
 }
 
