@@ -26,7 +26,10 @@ use parking_lot::Mutex;
 use ring::hmac;
 use sandbox::SandboxError;
 use serde_json::{Value, json};
-use store::{Page, ReceiptFilter, Receive, Received, StoreError, Workflow};
+use store::{
+    Accepted, NewEvent, Page, PutWorkflow, ReceiptFilter, Receive, Received, Start, Started,
+    StoreError, Workflow, WorkflowVersion,
+};
 use testkit::{FakeClock, SeededEntropy, SeededIds};
 
 /// The time at which every test begins.
@@ -195,6 +198,78 @@ impl store::Workflows for Records {
 
     async fn all_triggers(&self) -> Result<Vec<Trigger>, StoreError> {
         Ok(self.triggers.lock().clone())
+    }
+
+    // Intake asks for none of what follows.
+
+    async fn put_workflow(&self, _: PutWorkflow) -> Result<Option<Vec<Accepted>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn delete_workflow(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: Vec<NewEvent>,
+    ) -> Result<Option<Vec<Accepted>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn workflow_by_name(
+        &self,
+        _: WorkspaceId,
+        _: &str,
+    ) -> Result<Option<Workflow>, StoreError> {
+        Ok(None)
+    }
+
+    async fn workflows(
+        &self,
+        _: WorkspaceId,
+        _: Page<WorkflowId>,
+    ) -> Result<Vec<Workflow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn workflow_version(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: u32,
+    ) -> Result<Option<WorkflowVersion>, StoreError> {
+        Ok(None)
+    }
+
+    async fn workflow_versions(
+        &self,
+        _: WorkspaceId,
+        _: WorkflowId,
+        _: Page<u32>,
+    ) -> Result<Vec<WorkflowVersion>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete_trigger(&self, _: WorkspaceId, _: TriggerId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn due_triggers(&self, _: Timestamp, _: usize) -> Result<Vec<Trigger>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    async fn fire_trigger(
+        &self,
+        _: WorkspaceId,
+        _: TriggerId,
+        _: Timestamp,
+        _: Option<Timestamp>,
+        _: Start,
+    ) -> Result<Option<Started>, StoreError> {
+        Ok(None)
     }
 }
 
