@@ -113,7 +113,7 @@ impl Story<'_> {
         if text(&ended, "state") != Some("completed") {
             let why = text(&ended, "error/message").unwrap_or_default();
             return Err(Problem::failed("the workflow did not complete")
-                .because(terminal::line(why))
+                .detail(terminal::line(why).into_owned())
                 .into());
         }
         let received = self.receiver.next().await?;
