@@ -41,7 +41,7 @@ use crate::{
 /// The port that everybody expects.
 const PORT: u16 = 8000;
 
-/// See it work: a signed webhook starts a workflow, and its event is delivered and verified
+/// See it work: a signed webhook in, a workflow, a verified webhook out
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
