@@ -5,6 +5,7 @@
 //! nothing here stops one that does not.
 
 mod plain;
+mod reads;
 mod value;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct Expression {
     text: Arc<str>,
     filter: Arc<Filter>,
     plain: bool,
+    reads: Option<Arc<[Vec<String>]>>,
 }
 
 /// Why an expression cannot be used, or failed.
@@ -84,7 +86,7 @@ impl Expression {
     /// If it is no jq, or uses what is not offered here.
     pub fn parse(text: &str) -> Result<Self, JqError> {
         check_shape(text)?;
-        let (filter, plain) = std::thread::scope(|scope| {
+        let (filter, plain, reads) = std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .stack_size(STACK_BYTES)
                 .spawn_scoped(scope, || compile(text))
@@ -96,6 +98,7 @@ impl Expression {
             text: text.into(),
             filter: Arc::new(filter),
             plain,
+            reads: reads.map(Into::into),
         })
     }
 
@@ -108,6 +111,12 @@ impl Expression {
     /// input: then it may run in this process.
     pub fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// The beginnings of the paths that it reads, at most two keys each; `None` if it may read all
+    /// of its input. Whatever else the input has makes no difference to it.
+    pub fn reads(&self) -> Option<&[Vec<String>]> {
+        self.reads.as_deref()
     }
 
     /// Runs it here, without limits on time: for plain expressions, and for the worker process.
@@ -196,7 +205,10 @@ fn check_shape(text: &str) -> Result<(), JqError> {
     Ok(())
 }
 
-fn compile(text: &str) -> Result<(Filter, bool), JqError> {
+/// What an expression is compiled to, whether it is plain, and what it reads.
+type Compiled = (Filter, bool, Option<Vec<Vec<String>>>);
+
+fn compile(text: &str) -> Result<Compiled, JqError> {
     let tokens = load::lex::Lexer::new(text).lex().map_err(|errors| {
         first(
             text,
@@ -207,6 +219,11 @@ fn compile(text: &str) -> Result<(Filter, bool), JqError> {
     })?;
     let parsed = load::parse::Parser::new(&tokens).parse(load::parse::Parser::term);
     let plain = parsed.as_ref().is_ok_and(plain::is_plain);
+    let reads = parsed
+        .as_ref()
+        .ok()
+        .filter(|_| plain)
+        .and_then(reads::reads);
     let defs = jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
@@ -234,7 +251,7 @@ fn compile(text: &str) -> Result<(Filter, bool), JqError> {
             |(name, what)| unknown(text, name, what.as_str()),
         )
     })?;
-    Ok((filter, plain))
+    Ok((filter, plain, reads))
 }
 
 /// `tonumber`, which reads a text as a number and as nothing else.

@@ -46,7 +46,7 @@ fn definition(nodes: &[Value], edges: &[Value]) -> Definition {
     .unwrap()
 }
 
-fn run(nodes: &[Value], edges: &[Value], state: Value) -> Run {
+fn run(nodes: &[Value], edges: &[Value], state: &Value) -> Run {
     let program = Arc::new(Program::new(definition(nodes, edges)).unwrap());
     Run::begin(program, state.as_object().unwrap().clone())
 }
@@ -96,7 +96,7 @@ fn branches_of_unequal_length_meet_once() {
         to("b", &["d"]),
         to("d", &["END"]),
     ];
-    let mut run = run(&nodes, &edges, json!({}));
+    let mut run = run(&nodes, &edges, &json!({}));
     let (_, facts, ran) = drive(&mut run, &BTreeMap::new(), &mut first);
     assert_eq!(ran.iter().filter(|node| *node == "d").count(), 1, "{ran:?}");
     assert_eq!(ran.last().unwrap(), "d");
@@ -123,7 +123,7 @@ fn a_route_takes_the_first_case_that_holds_and_waits_for_nothing_else() {
         to("z", &["END"]),
     ];
     for (output, taken) in [("go", "yes"), ("stay", "no")] {
-        let mut run = run(&nodes, &edges, json!({}));
+        let mut run = run(&nodes, &edges, &json!({}));
         let outputs = BTreeMap::from([("a", json!(output))]);
         let (_, _, ran) = drive(&mut run, &outputs, &mut first);
         assert_eq!(ran, ["a", taken, "z"]);
@@ -140,7 +140,7 @@ fn a_loop_ends_by_its_field_or_its_bound() {
         to("z", &["END"]),
     ];
     for (output, times) in [(json!(true), 1), (json!(false), 3)] {
-        let mut run = run(&nodes, &edges, json!({}));
+        let mut run = run(&nodes, &edges, &json!({}));
         let (log, _, ran) = drive(&mut run, &BTreeMap::from([("a", output)]), &mut first);
         assert_eq!(ran.iter().filter(|node| *node == "a").count(), times);
         assert_eq!(ran.last().unwrap(), "z");
@@ -160,7 +160,7 @@ fn a_map_runs_once_for_each_item_and_keeps_their_order() {
         to("z", &["END"]),
     ];
     let things: Vec<u32> = (0..40).collect();
-    let mut run = run(&nodes, &edges, json!({ "things": things }));
+    let mut run = run(&nodes, &edges, &json!({ "things": things }));
     let mut last = |open: usize| open - 1;
     let (_, _, ran) = drive(&mut run, &BTreeMap::new(), &mut last);
     assert_eq!(ran.iter().filter(|node| *node == "each").count(), 40);
@@ -168,7 +168,7 @@ fn a_map_runs_once_for_each_item_and_keeps_their_order() {
     assert_eq!(run.state()["all"].as_array().unwrap().len(), 40);
 
     let empty = json!({ "things": [] });
-    let mut run = self::run(&nodes, &edges, empty);
+    let mut run = self::run(&nodes, &edges, &empty);
     let (_, _, ran) = drive(&mut run, &BTreeMap::new(), &mut first);
     assert_eq!(ran, ["a", "z"]);
 }
@@ -188,7 +188,7 @@ fn a_join_goes_on_when_enough_have_arrived_and_passes_over_the_rest() {
         to("j", &["z"]),
         to("z", &["END"]),
     ];
-    let mut run = run(&nodes, &edges, json!({}));
+    let mut run = run(&nodes, &edges, &json!({}));
     let (_, facts, ran) = drive(&mut run, &BTreeMap::new(), &mut first);
     assert_eq!(ran.iter().filter(|node| *node == "z").count(), 1, "{ran:?}");
     assert_eq!(ran.iter().filter(|node| *node == "c").count(), 1);
@@ -224,7 +224,7 @@ fn a_join_that_waits_too_long_fails_or_goes_on() {
             to("w", &["j"]),
             to("j", &["END"]),
         ];
-        let mut run = run(&nodes, &edges, json!({}));
+        let mut run = run(&nodes, &edges, &json!({}));
         let (commands, _) = run.next(NOW);
         assert_eq!(commands.len(), 2);
         let keys: Vec<_> = commands
@@ -264,7 +264,7 @@ fn a_failure_is_tried_again_and_a_person_can_have_it_go_on() {
         to("a", &["END"]),
         to("b", &["END"]),
     ];
-    let mut run = run(&nodes, &edges, json!({}));
+    let mut run = run(&nodes, &edges, &json!({}));
     let (commands, _) = run.next(NOW);
     let Command::Run { key, .. } = &commands[0] else {
         panic!()
@@ -342,7 +342,7 @@ proptest! {
             at += 1;
             picks[at % picks.len()] % open
         };
-        let mut whole = run(&nodes, &edges, json!({}));
+        let mut whole = run(&nodes, &edges, &json!({}));
         let (log, _, ran) = drive(&mut whole, &BTreeMap::new(), &mut pick);
         prop_assert!(matches!(whole.end(), Some(End::Completed(_))));
         let mut reached = vec![false; count];
@@ -366,7 +366,7 @@ proptest! {
         }
         // Killed after any step: what follows is what would have followed.
         let cut = cut.min(log.len());
-        let mut again = run(&nodes, &edges, json!({}));
+        let mut again = run(&nodes, &edges, &json!({}));
         for step in &log[..cut] {
             again.apply(step);
         }

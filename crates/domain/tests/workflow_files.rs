@@ -1,6 +1,14 @@
 //! Workflow files: the examples that people wrote, the corpora of hostile YAML, and what the
 //! reader says of what is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::uninlined_format_args,
+    reason = "texts of a test"
+)]
+
 use std::{fs, path::PathBuf};
 
 use domain::workflow::{

@@ -127,7 +127,12 @@ impl Live {
 
     /// Applies a step and puts it into the batch.
     fn write(&mut self, step: Step, batch: &mut Batch) {
-        batch.facts.extend(self.run.apply(&step));
+        self.write_with(step, None, batch);
+    }
+
+    /// The same, with its output as a value.
+    fn write_with(&mut self, step: Step, output: Option<Value>, batch: &mut Batch) {
+        batch.facts.extend(self.run.apply_with(&step, output));
         batch.steps.push(step);
     }
 
@@ -298,6 +303,7 @@ impl Shared {
             outcome,
         } = done;
         let mut step = live.run.note(&key, attempt, StepState::Completed, now);
+        let mut value = None;
         step.started_at = started_at;
         match outcome {
             Outcome::Completed {
@@ -316,6 +322,7 @@ impl Shared {
                 match checked {
                     Ok(()) => {
                         step.output = Some(bytes_of(&output));
+                        value = Some(output);
                         batch.emits.extend(emits);
                         batch.children.extend(child);
                     }
@@ -344,7 +351,7 @@ impl Shared {
                 batch.children.extend(child);
             }
         }
-        live.write(step, batch);
+        live.write_with(step, value, batch);
     }
 
     /// Takes a signal into account.

@@ -133,7 +133,7 @@ fn components(path: &str) -> Result<Vec<&str>, FileError> {
         return Err(FileError::Path("a path has 1 to 1024 bytes"));
     }
     let components: Vec<&str> = path.split('/').collect();
-    if components.len() > COMPONENTS_MAX || !components.iter().all(|one| well_formed(&one)) {
+    if components.len() > COMPONENTS_MAX || !components.iter().all(well_formed) {
         return Err(FileError::Path(FORM));
     }
     let extension = Path::new(path).extension().and_then(|found| found.to_str());

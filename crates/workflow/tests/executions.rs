@@ -118,7 +118,7 @@ async fn branches_meet_after_a_wait_and_a_restart_in_between_repeats_nothing() {
     rig.engine.run_until_idle().await.unwrap();
     assert_eq!(rig.steps(waits.id).await.len(), 3);
     // The clock jumps.
-    rig.clock.advance(Duration::from_secs(3600));
+    rig.clock.advance(Duration::from_hours(1));
     rig.engine.run_until_idle().await.unwrap();
     let ended = rig.execution(waits.id).await;
     assert_eq!(ended.state, ExecutionState::Completed, "{:?}", ended.error);

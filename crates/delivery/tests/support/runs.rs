@@ -1,6 +1,8 @@
 //! The rest of the store of a node of a test: nothing here runs workflows, so all of it is the
 //! database's own.
 
+#![allow(clippy::wildcard_imports, reason = "it names what three traits name")]
+
 use async_trait::async_trait;
 use domain::{
     ExecutionId, ReceiptId, SourceId, Timestamp, TriggerId, WorkflowId, WorkspaceId,
@@ -95,6 +97,16 @@ impl Workflows for Member {
     async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError> {
         Workflows::next_trigger_due(self.store()).await
     }
+    async fn fire_trigger(
+        &self,
+        workspace: WorkspaceId,
+        id: TriggerId,
+        expected: Timestamp,
+        next: Option<Timestamp>,
+        start: Start,
+    ) -> Result<Option<Started>, StoreError> {
+        Workflows::fire_trigger(self.store(), workspace, id, expected, next, start).await
+    }
 }
 
 #[async_trait]
@@ -179,6 +191,9 @@ impl Executions for Member {
     async fn pools(&self, workspace: WorkspaceId) -> Result<Vec<Pool>, StoreError> {
         Executions::pools(self.store(), workspace).await
     }
+    async fn prune_executions(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Executions::prune_executions(self.store(), before, limit).await
+    }
 }
 
 #[async_trait]
@@ -222,5 +237,13 @@ impl Intake for Member {
         id: ReceiptId,
     ) -> Result<Option<Receipt>, StoreError> {
         Intake::receipt(self.store(), workspace, id).await
+    }
+    async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReceiptFilter,
+        page: Page<ReceiptId>,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        Intake::receipts(self.store(), workspace, filter, page).await
     }
 }

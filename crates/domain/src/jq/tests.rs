@@ -158,6 +158,35 @@ fn what_is_plain() {
 }
 
 #[test]
+fn what_an_expression_reads() {
+    let reads = |text: &str| {
+        let expression = Expression::parse(text).unwrap();
+        let reads = expression.reads()?.iter().map(|keys| keys.join("."));
+        Some(reads.collect::<Vec<_>>().join(" "))
+    };
+    for (text, expected) in [
+        (".state.a.b + 1", Some("state.a")),
+        ("{x: .state.a, y: (.input | length)}", Some("input state.a")),
+        (
+            "if .state.go then .trigger.input.a else null end",
+            Some("state.go trigger.input"),
+        ),
+        ("[.state[]]", Some("state")),
+        ("{state}", Some("state")),
+        ("\"\\(.state.a)!\"", Some("state.a")),
+        ("1", Some("")),
+        (".", None),
+        ("keys", None),
+        ("length > 1", None),
+        ("if .state then 1 end", None),
+        (".[0]", None),
+        ("reduce .state[] as $x (0; . + $x)", None),
+    ] {
+        assert_eq!(reads(text).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
 fn outputs_are_capped() {
     let error = run_on("range(2000)", Value::Null).unwrap_err();
     assert!(error.message.contains("1000 outputs"), "{error}");

@@ -336,7 +336,7 @@ impl Run {
         let Some(item) = key.item else {
             if !output.is_null() {
                 self.write(program.node(node), &output);
-                self.last = Some(output);
+                self.last = Some(Arc::new(output));
             }
             return self.leave(Some(node), program.exits(node), facts);
         };
@@ -363,28 +363,29 @@ impl Run {
         };
         let results: Vec<Value> = items.results.into_iter().flatten().collect();
         let results = Value::Array(results);
-        self.last = Some(results.clone());
-        self.state.insert(items.collect, results);
+        Arc::make_mut(&mut self.state).insert(items.collect, results.clone());
+        self.last = Some(Arc::new(results));
         let program = Arc::clone(&self.program);
         self.leave(Some(node), program.exits(node), facts);
     }
 
     /// Writes an output into the state: lists are added to, all else is replaced.
     fn write(&mut self, node: &Node, output: &Value) {
+        let state = Arc::make_mut(&mut self.state);
         if node.outputs.is_empty() {
-            self.state.insert(node.id.clone(), output.clone());
+            state.insert(node.id.clone(), output.clone());
             return;
         }
         for name in &node.outputs {
             let Some(value) = output_of(node, output, name) else {
                 continue;
             };
-            match (self.state.get_mut(name), value) {
+            match (state.get_mut(name), value) {
                 (Some(Value::Array(there)), Value::Array(more)) => {
                     there.extend(more.iter().cloned());
                 }
                 _ => {
-                    self.state.insert(name.clone(), value.clone());
+                    state.insert(name.clone(), value.clone());
                 }
             }
         }

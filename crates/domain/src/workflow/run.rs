@@ -28,9 +28,9 @@ use crate::{
 pub struct Run {
     pub(super) program: Arc<Program>,
     /// The fields of the state.
-    pub(super) state: Map<String, Value>,
+    pub(super) state: Arc<Map<String, Value>>,
     /// The last node's output.
-    pub(super) last: Option<Value>,
+    pub(super) last: Option<Arc<Value>>,
     /// Tokens that wait at each node.
     pub(super) arrived: Vec<u32>,
     /// Tokens that a join no longer waits for, and passes over.
@@ -162,7 +162,7 @@ impl Run {
     pub fn begin(program: Arc<Program>, state: Map<String, Value>) -> Self {
         let nodes = program.definition().nodes.len();
         let mut run = Self {
-            state,
+            state: Arc::new(state),
             last: None,
             arrived: vec![0; nodes],
             surplus: vec![0; nodes],
@@ -196,7 +196,12 @@ impl Run {
 
     /// The last node's output.
     pub fn last(&self) -> Option<&Value> {
-        self.last.as_ref()
+        self.last.as_deref()
+    }
+
+    /// Its state and the last node's output, as they stand: to be kept while the run goes on.
+    pub fn seen(&self) -> (Arc<Map<String, Value>>, Option<Arc<Value>>) {
+        (Arc::clone(&self.state), self.last.clone())
     }
 
     /// The item that a run of a node is for.
@@ -286,6 +291,11 @@ impl Run {
     /// Takes a step into account that was recorded, or is about to be: answers what happened
     /// by it. Steps have to come in the order of their numbers.
     pub fn apply(&mut self, step: &Step) -> Vec<Fact> {
+        self.apply_with(step, None)
+    }
+
+    /// The same, where the step's output is at hand as a value.
+    pub fn apply_with(&mut self, step: &Step, output: Option<Value>) -> Vec<Fact> {
         let mut facts = Vec::new();
         self.steps = self.steps.max(step.number);
         self.usage += step.usage;
@@ -313,7 +323,7 @@ impl Run {
                 self.set(step, Phase::Ready);
                 facts.extend(resolved(&step.key, &before.phase, false));
             }
-            StepState::Completed => self.completed(node, step, &before, &mut facts),
+            StepState::Completed => self.completed(node, step, output, &before, &mut facts),
             StepState::Skipped => {
                 self.active.remove(&step.key);
                 self.ended_once(node, &mut facts);
@@ -422,7 +432,14 @@ impl Run {
         }
     }
 
-    fn completed(&mut self, node: NodeIndex, step: &Step, before: &Active, facts: &mut Vec<Fact>) {
+    fn completed(
+        &mut self,
+        node: NodeIndex,
+        step: &Step,
+        output: Option<Value>,
+        before: &Active,
+        facts: &mut Vec<Fact>,
+    ) {
         self.active.remove(&step.key);
         let approval = is_approval(&self.program.node(node).kind);
         facts.extend(resolved(&step.key, &before.phase, approval));
@@ -454,7 +471,7 @@ impl Run {
         self.ended_once(node, facts);
         let bytes = step.output.as_deref().unwrap_or(b"null");
         self.bytes = self.bytes.saturating_add(bytes.len());
-        let output = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+        let output = output.unwrap_or_else(|| serde_json::from_slice(bytes).unwrap_or(Value::Null));
         if self.bytes > STATE_BYTES_MAX {
             let most = STATE_BYTES_MAX >> 20;
             self.fail(ExecutionError {
@@ -560,9 +577,9 @@ impl Run {
 
     fn result(&self) -> Value {
         if self.program.definition().result_is_last_output {
-            self.last.clone().unwrap_or(Value::Null)
+            self.last.as_deref().cloned().unwrap_or(Value::Null)
         } else {
-            Value::Object(self.state.clone())
+            Value::Object((*self.state).clone())
         }
     }
 }

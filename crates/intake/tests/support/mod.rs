@@ -26,14 +26,16 @@ use parking_lot::Mutex;
 use ring::hmac;
 use sandbox::SandboxError;
 use serde_json::{Value, json};
-use store::{
-    Accepted, NewEvent, Page, PutWorkflow, ReceiptFilter, Receive, Received, Start, Started,
-    StoreError, Workflow, WorkflowVersion,
-};
+use store::{Page, ReceiptFilter, Receive, Received, StoreError, Workflow};
 use testkit::{FakeClock, SeededEntropy, SeededIds};
 
 /// The time at which every test begins.
 const T0: Timestamp = Timestamp::from_ms(1_781_000_000_000);
+
+/// Intake has no business with what answers this.
+fn never_asked() -> StoreError {
+    StoreError::Failed("intake never asks for this".to_owned())
+}
 
 #[derive(Default)]
 struct Records {
@@ -200,19 +202,20 @@ impl store::Workflows for Records {
         Ok(self.triggers.lock().clone())
     }
 
-    // Intake asks for none of what follows.
-
-    async fn put_workflow(&self, _: PutWorkflow) -> Result<Option<Vec<Accepted>>, StoreError> {
-        Ok(None)
+    async fn put_workflow(
+        &self,
+        _: store::PutWorkflow,
+    ) -> Result<Option<Vec<store::Accepted>>, StoreError> {
+        Err(never_asked())
     }
 
     async fn delete_workflow(
         &self,
         _: WorkspaceId,
         _: WorkflowId,
-        _: Vec<NewEvent>,
-    ) -> Result<Option<Vec<Accepted>>, StoreError> {
-        Ok(None)
+        _: Vec<store::NewEvent>,
+    ) -> Result<Option<Vec<store::Accepted>>, StoreError> {
+        Err(never_asked())
     }
 
     async fn workflow_by_name(
@@ -220,7 +223,7 @@ impl store::Workflows for Records {
         _: WorkspaceId,
         _: &str,
     ) -> Result<Option<Workflow>, StoreError> {
-        Ok(None)
+        Err(never_asked())
     }
 
     async fn workflows(
@@ -228,7 +231,7 @@ impl store::Workflows for Records {
         _: WorkspaceId,
         _: Page<WorkflowId>,
     ) -> Result<Vec<Workflow>, StoreError> {
-        Ok(Vec::new())
+        Err(never_asked())
     }
 
     async fn workflow_version(
@@ -236,8 +239,8 @@ impl store::Workflows for Records {
         _: WorkspaceId,
         _: WorkflowId,
         _: u32,
-    ) -> Result<Option<WorkflowVersion>, StoreError> {
-        Ok(None)
+    ) -> Result<Option<store::WorkflowVersion>, StoreError> {
+        Err(never_asked())
     }
 
     async fn workflow_versions(
@@ -245,20 +248,20 @@ impl store::Workflows for Records {
         _: WorkspaceId,
         _: WorkflowId,
         _: Page<u32>,
-    ) -> Result<Vec<WorkflowVersion>, StoreError> {
-        Ok(Vec::new())
+    ) -> Result<Vec<store::WorkflowVersion>, StoreError> {
+        Err(never_asked())
     }
 
     async fn delete_trigger(&self, _: WorkspaceId, _: TriggerId) -> Result<bool, StoreError> {
-        Ok(false)
+        Err(never_asked())
     }
 
     async fn due_triggers(&self, _: Timestamp, _: usize) -> Result<Vec<Trigger>, StoreError> {
-        Ok(Vec::new())
+        Err(never_asked())
     }
 
     async fn next_trigger_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(None)
+        Err(never_asked())
     }
 
     async fn fire_trigger(
@@ -267,9 +270,9 @@ impl store::Workflows for Records {
         _: TriggerId,
         _: Timestamp,
         _: Option<Timestamp>,
-        _: Start,
-    ) -> Result<Option<Started>, StoreError> {
-        Ok(None)
+        _: store::Start,
+    ) -> Result<Option<store::Started>, StoreError> {
+        Err(never_asked())
     }
 }
 

@@ -191,7 +191,7 @@ async fn triggers_come_with_the_file_and_schedules_know_when() {
     assert!(at > scene.edge.clock.now());
     assert!(triggers.iter().all(|trigger| trigger.of_definition));
 
-    scene.clock.advance(std::time::Duration::from_secs(60));
+    scene.clock.advance(std::time::Duration::from_mins(1));
     let without = flow("w", "x", "");
     scene.register(Target::ByName, without).await.unwrap();
     let triggers = scene

@@ -120,8 +120,8 @@ pub(crate) struct Job {
     /// The node's number.
     number: usize,
     pub execution: Execution,
-    state: Map<String, Value>,
-    last: Option<Value>,
+    state: Arc<Map<String, Value>>,
+    last: Option<Arc<Value>>,
     item: Option<Value>,
 }
 
@@ -129,6 +129,7 @@ impl Job {
     pub fn new(live: &Live, attempt: Attempt, now: Timestamp) -> Self {
         let Attempt { key, attempt } = attempt;
         let item = live.run.item(&key).cloned();
+        let (state, last) = live.run.seen();
         Self {
             number: live
                 .prepared
@@ -137,8 +138,8 @@ impl Job {
                 .unwrap_or(usize::MAX),
             prepared: Arc::clone(&live.prepared),
             execution: live.execution.clone(),
-            state: live.run.state().clone(),
-            last: live.run.last().cloned(),
+            state,
+            last,
             started_at: now,
             item,
             key,
@@ -168,7 +169,7 @@ impl Job {
         let scope = Scope {
             inputs: &seen,
             state: &self.state,
-            last: self.last.as_ref(),
+            last: self.last.as_deref(),
         };
         for (name, template) in own {
             let value = Template::parse(template)?.render_value(&scope)?;
@@ -204,7 +205,7 @@ impl<'j> Seen<'j> {
         Scope {
             inputs: self.shown.as_ref().unwrap_or(&self.inputs),
             state: &self.job.state,
-            last: self.job.last.as_ref(),
+            last: self.job.last.as_deref(),
         }
     }
 

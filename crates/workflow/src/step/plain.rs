@@ -31,14 +31,7 @@ pub(super) async fn transform(
     let Some(expression) = job.prepared.expression(job.number) else {
         return Err(Failure::new("jq_failed", "the node has no expression"));
     };
-    let given: Value = serde_json::from_slice(&job.execution.input).unwrap_or(Value::Null);
-    let input = if seen.inputs.is_empty() {
-        given.clone()
-    } else {
-        Value::Object(seen.inputs.clone())
-    };
-    let trigger = json!({ "cause": job.execution.cause, "input": given });
-    let value = json!({ "state": job.state, "input": input, "trigger": trigger });
+    let value = handed(seen, expression.reads());
     match shared.sandbox.jq(expression, value).await {
         Ok(mut outputs) if outputs.len() == 1 => Ok(Outcome::of(outputs.remove(0))),
         Ok(outputs) => Err(Failure::new(
@@ -53,6 +46,53 @@ pub(super) async fn transform(
         }
         Err(error) => Err(Failure::new("jq_failed", error.to_string())),
     }
+}
+
+/// What a jq expression is handed: as much of `{state, input, trigger}` as it reads.
+fn handed(seen: &Seen<'_>, reads: Option<&[Vec<String>]>) -> Value {
+    let job = seen.job;
+    let wants = |name: &str| {
+        reads.is_none_or(|paths| {
+            paths
+                .iter()
+                .any(|path| path.first().is_some_and(|key| key == name))
+        })
+    };
+    let mut handed = Map::new();
+    if wants("state") {
+        let state = part(&job.state, "state", reads);
+        handed.insert("state".to_owned(), Value::Object(state));
+    }
+    if wants("input") || wants("trigger") {
+        let given: Value = serde_json::from_slice(&job.execution.input).unwrap_or(Value::Null);
+        let trigger = json!({ "cause": job.execution.cause, "input": given });
+        let input = if seen.inputs.is_empty() {
+            given
+        } else {
+            Value::Object(seen.inputs.clone())
+        };
+        handed.insert("input".to_owned(), input);
+        handed.insert("trigger".to_owned(), trigger);
+    }
+    Value::Object(handed)
+}
+
+/// Of an object that stands under `name`, the members that are read.
+fn part(all: &Map<String, Value>, name: &str, reads: Option<&[Vec<String>]>) -> Map<String, Value> {
+    let Some(reads) = reads else {
+        return all.clone();
+    };
+    let mut keys = Vec::new();
+    for path in reads.iter().filter(|path| path[0] == name) {
+        match path.get(1) {
+            Some(key) => keys.push(key.as_str()),
+            None => return all.clone(),
+        }
+    }
+    all.iter()
+        .filter(|(key, _)| keys.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Publishes an event, in the transaction that records the step.
@@ -70,7 +110,7 @@ pub(super) fn emit(
     })?;
     let data = match data {
         Some(data) => render_json(data, &seen.scope())?,
-        None if seen.inputs.is_empty() => Value::Object(seen.job.state.clone()),
+        None if seen.inputs.is_empty() => Value::Object((*seen.job.state).clone()),
         None => Value::Object(seen.inputs.clone()),
     };
     let occurrence = Occurrence {

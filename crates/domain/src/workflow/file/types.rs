@@ -214,7 +214,7 @@ mod tests {
             ("dict[int, str]", "write `dict[str, str]`"),
             ("dict[str]", "write `dict[str, str]`"),
             ("list[strr]", "did you mean `str`?"),
-            ("list[", "types are"),
+            ("list[", "did you mean `list`?"),
             ("", "types are"),
         ] {
             let help = read(text, None).unwrap_err().help.unwrap();
