@@ -25,8 +25,12 @@ const JQ_LIMITED: &str = "jq-limited";
 /// and the command.
 pub(crate) const PYTHON: &str = "python";
 
-/// The address space of a worker for jq, in bytes.
-const JQ_MEMORY_BYTES: u64 = 256 << 20;
+/// The memory of a worker for jq, in bytes: 256 MiB for what it computes, and the stack on which
+/// expressions are read (64 MiB).
+const JQ_MEMORY_BYTES: u64 = 320 << 20;
+/// The address space of a worker for jq, in bytes: beside its memory, the program itself with its
+/// libraries, which is some 100 MiB where it was built for debugging.
+const JQ_ADDRESSES_BYTES: u64 = 768 << 20;
 /// The processor time of a worker for jq, all its requests together, in seconds.
 const JQ_CPU_S: u64 = 60;
 /// The largest message between the processes, in bytes.
@@ -77,7 +81,7 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 fn limit_jq() -> io::Result<()> {
-    limit(Resource::As, JQ_MEMORY_BYTES)?;
+    limit(Resource::As, JQ_ADDRESSES_BYTES)?;
     limit(Resource::Data, JQ_MEMORY_BYTES)?;
     limit(Resource::Cpu, JQ_CPU_S)?;
     limit(Resource::Core, 0)?;

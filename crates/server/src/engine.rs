@@ -39,7 +39,8 @@ pub fn build(config: &ServerConfig, pipeline: &Pipeline, address: &str) -> Execu
         program: config.program.clone(),
     };
     let settings = Settings {
-        offline: config.offline,
+        // An execution whose models are the stand-in says so everywhere.
+        offline: config.offline || config.models.offline,
         runs: config.node.role != NodeRole::Api,
         retention: config.retention,
         public_url: base.as_str().trim_end_matches('/').to_owned(),

@@ -469,3 +469,47 @@ async fn without_a_folder_only_local_mode_takes_paths() {
         refused.text()
     );
 }
+
+#[tokio::test]
+async fn the_webhooks_of_a_file_are_made_with_it_once() {
+    let server = TestServer::local().await;
+    let with = |webhooks: &str| format!("{SUM}webhooks:\n{webhooks}");
+    let good =
+        "  - {url: 'https://example.com/hook', events: [workflow.failed, workflow.completed]}\n";
+    let bad = "  - {url: 'http://10.0.0.1/'}\n";
+    let made = server
+        .post("/api/v1/workflows")
+        .body("application/yaml", with(&format!("{good}{good}{bad}")))
+        .send()
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let made = made.json();
+    let secret = made["webhooks"][0]["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_"), "{made}");
+    assert_eq!(made["webhooks"].as_array().unwrap().len(), 1);
+    assert_eq!(made["warnings"].as_array().unwrap().len(), 1, "{made}");
+    assert_eq!(
+        (&made["warnings"][0]["code"], &made["warnings"][0]["path"]),
+        (&json!("webhook.not_made"), &json!("webhooks[2].url"))
+    );
+    let listed = server.get("/api/v1/webhooks").send().await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["data"][0]["id"], made["webhooks"][0]["id"]);
+    assert_eq!(listed["data"][0]["targetUrl"], "https://example.com/hook");
+
+    // The next version has the same one, its events in another order, and a second.
+    let same =
+        "  - {url: 'https://example.com/hook', events: [workflow.completed, workflow.failed]}\n";
+    let other = "  - {url: 'https://example.com/hook', events: [task.execution.failed]}\n";
+    let changed = server
+        .call(Method::PUT, "/api/v1/workflows/sum")
+        .body("application/yaml", with(&format!("{same}{other}")))
+        .send()
+        .await
+        .json();
+    assert_eq!(changed["version"], 2, "{changed}");
+    assert_eq!(changed["webhooks"].as_array().unwrap().len(), 1);
+    assert_eq!(changed["warnings"], json!([]));
+    let listed = server.get("/api/v1/webhooks").send().await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2);
+}

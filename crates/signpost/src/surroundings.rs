@@ -23,6 +23,7 @@ pub fn models(offline: bool) -> Settings {
         offline,
         keys: Arc::new(Environment),
         ollama_base: text("OLLAMA_HOST").map_or(default.ollama_base, with_scheme),
+        key_hosts: list("ALLOWED_API_HOSTS").collect(),
         allowed_paths: list("ALLOWED_PATHS").map(PathBuf::from).collect(),
         allowed_commands: list("ALLOWED_COMMANDS").collect(),
         allowed_env: list("ALLOWED_ENV").collect(),

@@ -1,10 +1,14 @@
-//! `signpost demo`: the whole of it in a minute, from publish to a verified receipt.
+//! `signpost demo`: the whole of it in a minute, from a signed webhook in, through a workflow, to a
+//! verified webhook out.
 //!
-//! Starts a server in this process and a [`receiver`] on loopback, then tells the [`story`]:
-//! what is asked of the API, what arrives, what is checked. Everything goes over real sockets and
+//! Starts a server in this process and a [`receiver`] on loopback, makes what is needed ([`setting`]),
+//! then tells the [`story`]: what the [`sender`] sends, what runs, what arrives, what is checked.
+//! Models are the offline stand-in, and are marked so. Everything goes over real sockets and
 //! through the same routes as anybody's. The server stays up afterwards, to be played with.
 
 mod receiver;
+mod sender;
+mod setting;
 mod story;
 
 use std::{
@@ -37,7 +41,7 @@ use crate::{
 /// The port that everybody expects.
 const PORT: u16 = 8000;
 
-/// See it work: starts a server, publishes an event, receives and verifies it
+/// See it work: a signed webhook in, a workflow, a verified webhook out
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -103,7 +107,7 @@ async fn demo(args: DemoArgs, out: Out) -> Result<ExitCode> {
         port,
         data_dir: folder.path(),
         program: surroundings::program(),
-        models: surroundings::models(false),
+        models: surroundings::models(true),
         webhook_secrets: surroundings::webhook_secrets(),
         ..ServerConfig::default()
     };
@@ -217,9 +221,12 @@ fn invite(url: &str, receiver: &str, out: Out) -> Result<()> {
         env::var_os("PATH").as_deref(),
     );
     for line in [
+        format!("{own} executions list{server}"),
+        format!("{own} receipts list{server}"),
+        format!("{own} workflows show demo{server}"),
+        format!("{own} workflows run demo -i 'order={{\"items\":[]}}' --wait 5{server}"),
         format!("{own} events send workflow.completed -d '{{\"workflowId\":\"w2\"}}'{server}"),
         format!("{own} logs --follow{server}"),
-        format!("{own} listen --events 'agent.*'{server}"),
         format!("{own} webhooks create {receiver} --events 'agent.*'{server}"),
     ] {
         out.line(format_args!("  {line}"))?;

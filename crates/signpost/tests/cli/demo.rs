@@ -9,10 +9,17 @@ fn the_demo_tells_its_whole_story_and_ends() {
         "Signpost is ready at http://127.0.0.1:",
         "temporary: removed when the demo ends",
         "201 Created whk_",
-        "202 Accepted evt_",
+        "201 Created src_",
+        "201 Created wfl_",
+        "202 Accepted exe_",
+        "✓ sent again: 200 OK, the same execution",
+        "✓ another order under that signature: 401",
+        "✓ total  99.5",
+        "[offline model]",
+        "✓ completed",
         "webhook-signature: v1,",
         "✓ as it came: verified",
-        "✗ with one letter changed: refused",
+        "✓ with one letter changed: refused",
         "the receiver answers 503",
         "✓ second attempt",
     ] {
@@ -56,11 +63,23 @@ fn the_demo_for_programs_says_how_each_part_went() {
     ])
     .expect(0)
     .json();
-    for part in ["received", "verified", "tamperedRefused", "recovered"] {
+    for part in [
+        "offlineModel",
+        "forgedRefused",
+        "repeatIgnored",
+        "completed",
+        "received",
+        "verified",
+        "tamperedRefused",
+        "recovered",
+    ] {
         assert_eq!(outcome[part], true, "{part}: {outcome}");
     }
+    assert_eq!(outcome["steps"].as_array().unwrap().len(), 3);
     assert_eq!(outcome["attempts"].as_array().unwrap().len(), 3);
     assert!(std::path::Path::new(&data).join("signpost.db").exists());
+    // What an earlier demo has made is used again.
+    run(["demo", "--port", "0", "--exit", "--data-dir", &data]).expect(0);
 }
 
 #[test]

@@ -5,13 +5,14 @@ mod body;
 mod plain;
 mod run;
 mod view;
+mod webhooks;
 
 use axum::extract::{FromRequestParts, State};
 use domain::{WorkflowId, WorkspaceId, access::Scope};
 use http::{StatusCode, header, request::Parts};
 use store::{Page, Workflow};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use workflow::registry::{Outcome, RegisterError, Registered, Target};
+use workflow::registry::{Outcome, RegisterError, Target};
 
 use crate::{
     SharedApp,
@@ -91,7 +92,8 @@ async fn list(
 /// As JSON (`config`, in the form of a file) or as the text of a workflow file (`source`, or the
 /// body itself as `application/yaml`). What is wrong with it is told all at once, with paths, and
 /// with lines and columns where it was a text; `warnings` name what in it does not do what it seems
-/// to. Its name must be free.
+/// to. Its name must be free. The `webhooks` that it names are made with it, unless there are such
+/// already; their secrets are in this answer and in that of a rotation, nowhere else.
 #[utoipa::path(
     post, path = "/api/v1/workflows", tag = "Workflows", operation_id = "createWorkflow",
     request_body(content((WorkflowBody = "application/json"), (String = "application/yaml"))),
@@ -115,7 +117,7 @@ async fn create(
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
-        Json(registered.into()),
+        Json(registered),
     ))
 }
 
@@ -162,7 +164,7 @@ async fn update(
     let workflow = named.find(&app, workspace).await?;
     let target = Target::Existing(workflow.id);
     let registered = register(&app, workspace, target, definition, Some(workflow.name)).await?;
-    Ok(Json(registered.into()))
+    Ok(Json(registered))
 }
 
 /// Delete a workflow
@@ -248,12 +250,13 @@ async fn register(
     target: Target,
     definition: Definition,
     kept: Option<String>,
-) -> Result<Registered, Problem> {
+) -> Result<RegisteredView, Problem> {
     let source = definition.into_source(kept)?;
     let registered = app.engine.register(workspace, target, source).await;
-    let registered = registered.map_err(not_registered)?;
+    let mut registered = registered.map_err(not_registered)?;
     app.reload_intake().await;
-    Ok(registered)
+    let made = webhooks::bring(app, workspace, &mut registered).await;
+    Ok(RegisteredView::new(registered, made))
 }
 
 /// The registry's refusal.

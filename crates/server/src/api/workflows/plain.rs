@@ -19,6 +19,7 @@ use super::{
     body::named_in,
     not_registered,
     view::{DiagnosticView, WorkflowView},
+    webhooks::{self, BroughtWebhook},
 };
 use crate::{
     SharedApp,
@@ -60,6 +61,8 @@ pub(super) struct PlainRegistered {
     version: u32,
     /// What in it does not do what it seems to.
     warnings: Vec<DiagnosticView>,
+    /// The webhooks that were made with it.
+    webhooks: Vec<BroughtWebhook>,
 }
 
 /// List workflows (S3)
@@ -127,8 +130,9 @@ pub(super) async fn create(
         }
     };
     let registered = app.engine.register(workspace, Target::ByName, source).await;
-    let registered = registered.map_err(not_registered)?;
+    let mut registered = registered.map_err(not_registered)?;
     app.reload_intake().await;
+    let webhooks = webhooks::bring(&app, workspace, &mut registered).await;
     let workflow = registered.workflow;
     let location = format!("/api/v1/workflows/{}", workflow.id);
     let answer = PlainRegistered {
@@ -136,6 +140,7 @@ pub(super) async fn create(
         name: workflow.name,
         version: workflow.version,
         warnings: registered.warnings.into_iter().map(Into::into).collect(),
+        webhooks,
     };
     Ok((
         StatusCode::CREATED,

@@ -7,7 +7,7 @@ use store::{Workflow, WorkflowVersion};
 use utoipa::ToSchema;
 use workflow::registry::Registered;
 
-use super::word;
+use super::{webhooks::BroughtWebhook, word};
 
 /// A workflow.
 #[derive(Serialize, ToSchema)]
@@ -80,20 +80,24 @@ impl WorkflowDetail {
 pub(super) struct RegisteredView {
     /// The workflow.
     #[serde(flatten)]
-    workflow: WorkflowView,
+    pub workflow: WorkflowView,
     /// What became of it: `created`, `updated`, or `unchanged`: its newest version is the same.
     #[schema(example = "created")]
     outcome: &'static str,
     /// What in it does not do what it seems to.
     warnings: Vec<DiagnosticView>,
+    /// The webhooks that were made with it.
+    webhooks: Vec<BroughtWebhook>,
 }
 
-impl From<Registered> for RegisteredView {
-    fn from(registered: Registered) -> Self {
+impl RegisteredView {
+    /// Renders a workflow with the webhooks that were made with it.
+    pub fn new(registered: Registered, webhooks: Vec<BroughtWebhook>) -> Self {
         Self {
             workflow: registered.workflow.into(),
             outcome: word(registered.outcome),
             warnings: registered.warnings.into_iter().map(Into::into).collect(),
+            webhooks,
         }
     }
 }
