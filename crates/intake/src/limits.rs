@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 
 /// Refused requests of one door that are kept per second; the rest is counted.
 pub const REFUSED_PER_S: f64 = 5.0;
+/// Bodies that are read at once at one door.
+const READING_MAX: u32 = 1_024;
 /// The most doors whose use is remembered; doors are made by people only.
 const GATES_MAX: usize = 100_000;
 
@@ -22,8 +24,10 @@ const GATES_MAX: usize = 100_000;
 pub(crate) struct Gates(Mutex<HashMap<Door, Arc<Gate>>>);
 
 /// What is under way at one door.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
+    /// Requests whose bodies are being read.
+    reading: AtomicU32,
     at_once: AtomicU32,
     rate: Bucket,
     refused: Bucket,
@@ -31,7 +35,12 @@ pub(crate) struct Gate {
 }
 
 /// A place at a door; given back when dropped.
+#[derive(Debug)]
 pub(crate) struct Place(Arc<Gate>);
+
+/// A place among those whose bodies are being read; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ReadingPlace(Arc<Gate>);
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,21 +63,32 @@ impl Gates {
 }
 
 impl Gate {
-    pub fn enter(
-        self: &Arc<Self>,
-        concurrency: u32,
-        rate: Option<f64>,
-        now: Timestamp,
-    ) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>, concurrency: u32) -> Result<Place, Full> {
         let before = self.at_once.fetch_add(1, Ordering::AcqRel);
         let place = Place(Arc::clone(self));
         if before >= concurrency {
             return Err(Full::AtOnce);
         }
-        if let Some(per_s) = rate {
-            self.rate.take(per_s, now).map_err(Full::Rate)?;
+        Ok(place)
+    }
+
+    /// A place to read a body in. Strangers can take these, by sending slowly: so they are many,
+    /// and none of those that genuine requests need.
+    pub fn read(self: &Arc<Self>) -> Result<ReadingPlace, Full> {
+        let before = self.reading.fetch_add(1, Ordering::AcqRel);
+        let place = ReadingPlace(Arc::clone(self));
+        if before >= READING_MAX {
+            return Err(Full::AtOnce);
         }
         Ok(place)
+    }
+
+    /// Counts a genuine request against the door's rate.
+    pub fn pass(&self, rate: Option<f64>, now: Timestamp) -> Result<(), Full> {
+        match rate {
+            Some(per_s) => self.rate.take(per_s, now).map_err(Full::Rate),
+            None => Ok(()),
+        }
     }
 
     /// Whether a refused request is kept; then, how many before it were not.
@@ -88,8 +108,14 @@ impl Drop for Place {
     }
 }
 
+impl Drop for ReadingPlace {
+    fn drop(&mut self) {
+        self.0.reading.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A token bucket that holds one second's worth, and one at least.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bucket(Mutex<Option<(f64, Timestamp)>>);
 
 impl Bucket {
@@ -116,22 +142,31 @@ mod tests {
     #[test]
     fn a_place_is_given_back() {
         let gate = Arc::new(Gate::default());
-        let now = Timestamp::from_ms(0);
-        let first = gate.enter(1, None, now).unwrap();
-        assert_eq!(gate.enter(1, None, now).err(), Some(Full::AtOnce));
+        let first = gate.enter(1).unwrap();
+        assert_eq!(gate.enter(1).err(), Some(Full::AtOnce));
         drop(first);
-        assert!(gate.enter(1, None, now).is_ok());
+        assert!(gate.enter(1).is_ok());
+    }
+
+    #[test]
+    fn those_who_send_slowly_take_no_place_of_the_genuine() {
+        let gate = Arc::new(Gate::default());
+        let slow: Vec<_> = (0..READING_MAX).map(|_| gate.read().unwrap()).collect();
+        assert!(gate.enter(1).is_ok());
+        assert_eq!(gate.read().err(), Some(Full::AtOnce));
+        drop(slow);
+        assert!(gate.read().is_ok());
     }
 
     #[test]
     fn a_rate_fills_up_again() {
         let gate = Arc::new(Gate::default());
         let mut now = Timestamp::from_ms(0);
-        assert!(gate.enter(9, Some(0.5), now).is_ok());
-        let full = gate.enter(9, Some(0.5), now).err();
+        assert!(gate.pass(Some(0.5), now).is_ok());
+        let full = gate.pass(Some(0.5), now).err();
         assert_eq!(full, Some(Full::Rate(Duration::from_secs(2))));
         now = now + Duration::from_secs(2);
-        assert!(gate.enter(9, Some(0.5), now).is_ok());
+        assert!(gate.pass(Some(0.5), now).is_ok());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use store::{Received, StoreError};
 use crate::{
     Intake,
     index::{SourceEntry, TriggerEntry},
-    limits::{Full, Place},
+    limits::{Full, Gate, ReadingPlace},
     map::{self, MapError},
     start::{InputFault, Inputs, Standing, StartError, StartOutcome, StartRequest, WorkflowRef},
 };
@@ -68,7 +68,11 @@ pub struct Opened {
     flow: Flow,
     /// The largest body that is taken, in bytes.
     pub body_bytes_max: usize,
-    _place: Place,
+    gate: Arc<Gate>,
+    concurrency: u32,
+    rate: Option<f64>,
+    /// Until the body has been read, and what came of it is done.
+    _reading: ReadingPlace,
 }
 
 /// What a door does with what is genuine.
@@ -202,18 +206,14 @@ impl Intake {
             Address::Generic => config::CONCURRENCY_MAX,
             _ => config.concurrency(),
         };
-        let place = gate
-            .enter(concurrency, config.limits.rate_per_second, self.now())
-            .map_err(|full| {
-                ReceiveError::Full(match full {
-                    Full::AtOnce => BUSY_WAIT,
-                    Full::Rate(wait) => wait,
-                })
-            })?;
+        let reading = gate.read().map_err(full)?;
         Ok(Opened {
             body_bytes_max: config.body_bytes_max(),
             flow,
-            _place: place,
+            gate,
+            concurrency,
+            rate: config.limits.rate_per_second,
+            _reading: reading,
         })
     }
 
@@ -222,6 +222,7 @@ impl Intake {
     /// # Errors
     /// Says why it was not taken. What was genuine is kept also then, unless the store failed.
     pub async fn receive(&self, opened: &Opened, request: Request) -> Result<Reply, ReceiveError> {
+        let _place = opened.gate.enter(opened.concurrency).map_err(full)?;
         match &opened.flow {
             Flow::Generic => {
                 let settings = &self.shared.settings;
@@ -238,7 +239,7 @@ impl Intake {
                 let workspace = settings.generic_workspace.unwrap_or(WorkspaceId::DEFAULT);
                 let receipt = self.receipt(workspace, Door::Generic, &request, None);
                 let door = (&config, secrets.as_slice());
-                self.pass(&opened.flow, door, receipt, request).await
+                self.pass(opened, door, receipt, request).await
             }
             Flow::Source(entry) => {
                 let source = &entry.source;
@@ -248,7 +249,7 @@ impl Intake {
                 let key_header = config.header.as_deref();
                 let door = Door::Source(source.id);
                 let receipt = self.receipt(source.workspace, door, &request, key_header);
-                self.pass(&opened.flow, (config, &secrets), receipt, request)
+                self.pass(opened, (config, &secrets), receipt, request)
                     .await
             }
             Flow::Trigger(entry) => {
@@ -260,19 +261,19 @@ impl Intake {
                 let key = entry.key.as_ref().map_or(&[][..], |key| key.as_slice());
                 let door = Door::Trigger(trigger.id);
                 let receipt = self.receipt(trigger.workspace, door, &request, None);
-                self.pass(&opened.flow, (&config, &[key]), receipt, request)
-                    .await
+                self.pass(opened, (&config, &[key]), receipt, request).await
             }
         }
     }
 
     async fn pass(
         &self,
-        flow: &Flow,
+        opened: &Opened,
         (config, secrets): (&SourceConfig, &[&[u8]]),
         mut receipt: Receipt,
         request: Request,
     ) -> Result<Reply, ReceiveError> {
+        let flow = &opened.flow;
         let now = self.now();
         let seen = intake::Request {
             method: &request.method,
@@ -294,6 +295,8 @@ impl Intake {
             Ok(verified) => verified,
             Err(refusal) => return Err(self.refuse(receipt, refusal).await),
         };
+        // Whoever is not genuine uses nothing of it up.
+        opened.gate.pass(opened.rate, now).map_err(full)?;
         let Verified {
             event_id, payload, ..
         } = verified;
@@ -487,6 +490,14 @@ fn by_trigger(entry: &TriggerEntry, receipt: ReceiptId, inputs: Inputs) -> Start
 fn named(text: &str) -> WorkflowRef {
     text.parse::<WorkflowId>()
         .map_or_else(|_| WorkflowRef::Name(text.to_owned()), WorkflowRef::Id)
+}
+
+/// Why a door takes no more, and when it does again.
+fn full(full: Full) -> ReceiveError {
+    ReceiveError::Full(match full {
+        Full::AtOnce => BUSY_WAIT,
+        Full::Rate(wait) => wait,
+    })
 }
 
 /// What a request to the generic door calls: `{workflow_name, inputs}`.

@@ -264,9 +264,7 @@ async fn limits_hold_before_the_body_is_read() {
     source(&world, "small", config, None).await;
     let opened = world.intake.open(Address::Source("small")).unwrap();
     assert_eq!(opened.body_bytes_max, 10);
-    let full = world.intake.open(Address::Source("small")).err();
-    assert!(matches!(full, Some(ReceiveError::Full(_))));
-    drop(opened);
+    // Another one may read its body meanwhile: only what is being taken counts.
     assert!(world.intake.open(Address::Source("small")).is_ok());
     let nobody = world.intake.open(Address::Source("nobody")).err();
     assert!(matches!(nobody, Some(ReceiveError::Unknown)));

@@ -24,6 +24,9 @@ pub const PLAIN_INPUT_BYTES_MAX: usize = 256 << 10;
 pub struct Settings {
     /// The program: this one. It calls [`run_if_asked`] before anything else.
     pub program: PathBuf,
+    /// Whether Python may be run. Its hook keeps honest code in its place, and is no wall: whoever
+    /// may write programs can reach what this process's account can.
+    pub python: bool,
 }
 
 /// A handle that is cheap to clone.
@@ -31,6 +34,7 @@ pub struct Settings {
 pub struct Sandbox {
     pool: Arc<pool::Pool>,
     python: Arc<python::Python>,
+    allows_python: bool,
 }
 
 /// Why nothing came of it.
@@ -53,6 +57,7 @@ impl Sandbox {
         Self {
             pool: Arc::new(pool::Pool::new(settings.program.clone())),
             python: Arc::new(python::Python::new(settings.program)),
+            allows_python: settings.python,
         }
     }
 
@@ -81,6 +86,13 @@ impl Sandbox {
     /// # Errors
     /// See [`SandboxError`].
     pub async fn python(&self, code: &CodeNode, inputs: &Value) -> Result<Value, SandboxError> {
+        if !self.allows_python {
+            return Err(SandboxError::Failed(
+                "this server runs no code: start it with --allow-code if all who may write workflows may also use \
+                 the account that it runs under"
+                    .to_owned(),
+            ));
+        }
         self.python.run(code, inputs).await
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 fn sandbox() -> Sandbox {
     Sandbox::new(Settings {
         program: env!("CARGO_BIN_EXE_sandbox-worker").into(),
+        python: true,
     })
 }
 
@@ -69,6 +70,7 @@ async fn every_overrun_is_an_error_and_the_next_evaluation_works() {
 async fn a_missing_program_is_named_as_that() {
     let sandbox = Sandbox::new(Settings {
         program: "/nowhere/signpost".into(),
+        python: true,
     });
     let error = run(&sandbox, "range(1)", Value::Null).await.unwrap_err();
     assert!(matches!(error, SandboxError::Unavailable(_)), "{error}");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 async fn run(code: &str, inputs: Value) -> Option<Result<Value, SandboxError>> {
     let sandbox = Sandbox::new(Settings {
         program: env!("CARGO_BIN_EXE_sandbox-worker").into(),
+        python: true,
     });
     let node = CodeNode {
         code: code.to_owned(),

@@ -112,6 +112,8 @@ pub struct ServerConfig {
     pub limits: LimitsConfig,
     /// This very program: sandboxes run in it, started anew.
     pub program: PathBuf,
+    /// Whether nodes may run code although others than the owner may write workflows.
+    pub allow_code: bool,
     /// Keys of models, what their tools may use.
     pub models: models::Settings,
     /// The secrets of `/webhooks/generic`.
@@ -225,6 +227,7 @@ impl Default for ServerConfig {
             limits: LimitsConfig::default(),
             program: PathBuf::from("signpost"),
             models: models::Settings::default(),
+            allow_code: false,
             webhook_secrets: Vec::new(),
             workflows_dir: None,
         }

@@ -26,8 +26,13 @@ pub struct Executions {
 
 /// Puts the engine together beside a pipeline, with its store, its clock and its way out. Nothing
 /// runs until it is spawned. `address` is where the server listens: what callbacks name where no
-/// public URL is set.
-pub fn build(config: &ServerConfig, pipeline: &Pipeline, address: &str) -> Executions {
+/// public URL is set. In `local_mode` nodes may run code.
+pub fn build(
+    config: &ServerConfig,
+    pipeline: &Pipeline,
+    address: &str,
+    local_mode: bool,
+) -> Executions {
     let base = public_url(config, address);
     let callbacks = Arc::new(CallbackUrls::new(base.clone(), pipeline.sealing()));
     let egress = pipeline.egress().clone();
@@ -37,6 +42,8 @@ pub fn build(config: &ServerConfig, pipeline: &Pipeline, address: &str) -> Execu
     };
     let sandbox = sandbox::Settings {
         program: config.program.clone(),
+        // Whoever is alone on this machine may do all of this anyway.
+        python: config.allow_code || local_mode,
     };
     let settings = Settings {
         // An execution whose models are the stand-in says so everywhere.

@@ -28,7 +28,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     response::IntoResponse,
 };
-use domain::Timestamp;
+use domain::{Timestamp, format::HOPS_HEADER};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use tower::ServiceExt;
@@ -117,6 +117,12 @@ impl Front {
                 request.uri(),
                 &app.config.access.trusted_hosts,
             )?;
+        }
+        let headers = request.headers();
+        let is_own =
+            headers.contains_key(HOPS_HEADER) && !headers.contains_key(header::AUTHORIZATION);
+        if local && class.is_for_people() && is_own {
+            return Err(origin::own_request());
         }
         let from = self.client_address(request.headers(), peer.ip());
         if class == RouteClass::Intake {
@@ -266,6 +272,12 @@ pub enum RouteClass {
 }
 
 impl RouteClass {
+    /// Whether only people and their programs ask for it: events and doors are also for webhooks
+    /// and workflows.
+    const fn is_for_people(self) -> bool {
+        !matches!(self, Self::Intake | Self::Publish | Self::Page)
+    }
+
     /// The class of a path.
     pub fn of(path: &str) -> Self {
         match path {

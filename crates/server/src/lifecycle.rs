@@ -222,7 +222,12 @@ async fn run(
     pipeline.set_address(address.to_string());
     pipeline.spawn();
     let limits = config.limits.clone();
-    let executions = engine::build(&config, &pipeline, &address.to_string());
+    let executions = engine::build(
+        &config,
+        &pipeline,
+        &address.to_string(),
+        gatekeeper.is_local(),
+    );
     let engine = executions.engine.clone();
     let secrets = config.webhook_secrets.clone();
     engine.spawn();

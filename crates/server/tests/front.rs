@@ -298,3 +298,21 @@ async fn a_packed_body_is_refused_rather_than_misread() {
     }
     assert_eq!(send("identity").await.status, StatusCode::ACCEPTED);
 }
+
+#[tokio::test]
+async fn what_a_workflow_sends_to_its_own_server_does_not_act_as_the_owner() {
+    let server = TestServer::local().await;
+    for (path, hops, status) in [
+        ("/api/v1/keys", None, StatusCode::OK),
+        ("/api/v1/keys", Some("1"), StatusCode::FORBIDDEN),
+        ("/api/v1/webhooks", Some("1"), StatusCode::FORBIDDEN),
+        ("/healthz", Some("1"), StatusCode::OK),
+        ("/webhooks/generic", Some("1"), StatusCode::OK),
+    ] {
+        let mut call = server.get(path);
+        if let Some(hops) = hops {
+            call = call.header("x-signpost-hops", hops);
+        }
+        assert_eq!(call.send().await.status, status, "{path} {hops:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The command line: what can be asked, how it is read, and how the program ends.
 //!
 //! Reading goes: the program's own name decides the dialect ([`configurable_agents_lines`]), clap
-//! parses, [`run`] hands over to the command. Every flag has an environment variable
+//! parses, [`run()`] hands over to the command. Every flag has an environment variable
 //! ([`with_environment`]). Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 use std::{

@@ -14,7 +14,7 @@ use crate::{
     drive::{Attempt, Batch, Live, bytes_of, ended},
     events::Events,
     follow::What,
-    start::Asked,
+    start::{Asked, StartError},
 };
 
 /// How often an execution that waits for units looks by itself.
@@ -116,7 +116,8 @@ impl Shared {
     /// The executions that nodes of this one start; `None` if one cannot be, which fails this one.
     async fn children(&self, live: &mut Live, batch: &mut Batch) -> Option<Vec<Asked>> {
         let mut children = Vec::new();
-        for request in std::mem::take(&mut batch.children) {
+        let mut requests = std::mem::take(&mut batch.children).into_iter();
+        while let Some(request) = requests.next() {
             match self.ask(request.clone()).await {
                 Ok(mut asked) => {
                     if asked.may_wait() && asked.is_held() {
@@ -124,6 +125,15 @@ impl Shared {
                     }
                     batch.asked.push(request);
                     children.push(asked);
+                }
+                Err(StartError::Store(error)) if !*self.stop.borrow() => {
+                    tracing::warn!(execution = %live.execution.id, %error, "failed to look a workflow up; trying again");
+                    self.none_begun(children);
+                    batch.children = std::mem::take(&mut batch.asked);
+                    batch.children.push(request);
+                    batch.children.extend(requests);
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    return None;
                 }
                 Err(error) => {
                     self.none_begun(children);

@@ -31,6 +31,10 @@ pub(super) async fn exchange(
 ) -> Result<Exchange, ToolError> {
     let agent = HeaderValue::from_static(domain::format::USER_AGENT);
     outgoing.headers.entry(USER_AGENT).or_insert(agent);
+    // This server must know its own requests again: a model asks for them, not its owner.
+    outgoing
+        .headers
+        .insert(domain::format::HOPS_HEADER, HeaderValue::from_static("1"));
     outgoing.timeout = TIMEOUT;
     outgoing.response_body_bytes_max = BODY_BYTES_MAX;
     let host = outgoing.target.host();

@@ -1,6 +1,8 @@
 //! `POST /callbacks/{execution}/{node}/{signature}`: an outside system's answer to a node that
 //! waits for it. Whoever holds the address may answer, once; [`crate::callbacks`] makes it.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Request, State},
     response::IntoResponse,
@@ -18,7 +20,7 @@ use super::executions::waits_for;
 use crate::{
     SharedApp,
     extract::{Json, Path, read_body},
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 
 /// The routes.
@@ -63,6 +65,7 @@ async fn answer(
     let workspace = app.callbacks.check(id, &node, &token).ok_or_else(unknown)?;
     let body = read(&read_body(request, app.config.limits.body_bytes_max).await?);
     let steps = app.store().steps(workspace, id).await?;
+    let begun = steps.iter().any(|step| step.key.node == node);
     let open = steps
         .iter()
         .filter(|step| step.key.node == node && waits_for(step, "callback"));
@@ -84,8 +87,13 @@ async fn answer(
             Signalled::Unknown => return Err(unknown()),
         }
     }
-    if app.store().execution(workspace, id).await?.is_none() {
+    let Some(execution) = app.store().execution(workspace, id).await? else {
         return Err(unknown());
+    };
+    if !execution.state.is_final() && !begun {
+        // It may be about to: whoever was asked answers before the asking is on disk.
+        let early = "The node does not wait for the callback yet. Send it again in a moment.";
+        return Err(Problem::new(Kind::Overloaded, early).retry_after(Duration::from_secs(1)));
     }
     Err(Problem::conflict(
         "The node does not wait for a callback: it has been answered, its time has passed, or it has not begun to wait.",

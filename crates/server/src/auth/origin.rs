@@ -58,6 +58,14 @@ pub fn check(headers: &HeaderMap, uri: &Uri, trusted: &[String]) -> Result<(), P
     Ok(())
 }
 
+/// The refusal of a request that a webhook, a workflow or a model of a Signpost has sent: whoever
+/// wrote its URL is not the owner.
+pub fn own_request() -> Problem {
+    refused(
+        "a webhook or a workflow sent it, and those may not act as the owner; give it a key of its own",
+    )
+}
+
 fn asked_host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let authority = match (uri.authority(), hosts.next(), hosts.next()) {

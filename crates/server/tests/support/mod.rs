@@ -232,7 +232,7 @@ impl TestServer {
         pipeline.metrics().register(metrics.registry_mut());
         let passwords = Passwords::new(Arc::clone(&edge.entropy));
         let gatekeeper = Gatekeeper::new(tokens, passwords, loopback, has_users);
-        let executions = server::engine::build(&config, &pipeline, "localhost:8000");
+        let executions = server::engine::build(&config, &pipeline, "localhost:8000", false);
         let app = App::new(config, pipeline, executions, gatekeeper, metrics);
         let front = Front::new(app);
         Self {

@@ -169,7 +169,7 @@ impl Local {
         let kept = std::sync::Arc::clone(&store);
         // It plans the events that the run causes; it sends nothing.
         let pipeline = Pipeline::load(kept, egress, edge, sealing, Settings::default()).await?;
-        let engine = engine::build(&config, &pipeline, "127.0.0.1").engine;
+        let engine = engine::build(&config, &pipeline, "127.0.0.1", true).engine;
         engine.spawn();
         Ok(Self {
             engine,

@@ -80,6 +80,11 @@ pub struct ServeArgs {
     #[arg(long, env = "SIGNPOST_WORKFLOWS_DIR", value_name = "DIR")]
     pub workflows_dir: Option<PathBuf>,
 
+    /// Let workflows run Python although others than you may write them: such code can reach all
+    /// that the server's account can (in local mode it may always run)
+    #[arg(long, env = "SIGNPOST_ALLOW_CODE")]
+    pub allow_code: bool,
+
     /// Call nothing but loopback addresses and --allow-target; models are the offline stand-in
     #[arg(long, env = "SIGNPOST_OFFLINE")]
     pub offline: bool,
@@ -133,6 +138,7 @@ impl ServeArgs {
             limits: self.limits.config(),
             program: surroundings::program(),
             models: surroundings::models(self.offline),
+            allow_code: self.allow_code,
             webhook_secrets: surroundings::webhook_secrets(),
             workflows_dir: self.workflows_dir,
         }

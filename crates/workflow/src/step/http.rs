@@ -2,7 +2,10 @@
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
-use domain::workflow::{definition::HttpNode, template::render_json};
+use domain::{
+    format::HOPS_HEADER,
+    workflow::{definition::HttpNode, template::render_json},
+};
 use egress::{ErrorClass, Exchange, Outgoing, Target};
 use http::{
     HeaderName, HeaderValue, Method,
@@ -16,7 +19,7 @@ use crate::Shared;
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Headers that are this program's alone.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -25,6 +28,7 @@ const RESERVED: [&str; 8] = [
     "te",
     "trailer",
     "idempotency-key",
+    HOPS_HEADER,
 ];
 
 /// Sends the request; a status that is neither 2xx nor named is a failure.
@@ -75,6 +79,10 @@ fn outgoing(shared: &Shared, seen: &Seen<'_>, node: &HttpNode) -> Result<Outgoin
         let (name, value) = header(name, &seen.text(template)?)?;
         outgoing.headers.insert(name, value);
     }
+    let hops = seen.job.execution.cause.hops().saturating_add(1);
+    outgoing
+        .headers
+        .insert(HOPS_HEADER, HeaderValue::from(u16::from(hops)));
     let key = idempotency_key(seen.job.execution.id, &seen.job.key);
     outgoing.headers.insert(
         "idempotency-key",

@@ -158,6 +158,7 @@ impl Rig {
             // Nothing here needs a process of its own.
             sandbox: Sandbox::new(sandbox::Settings {
                 program: "/nonexistent".into(),
+                python: false,
             }),
             settings: Settings {
                 offline: true,

@@ -103,7 +103,9 @@ async fn show(
 ) -> Result<Json<ExecutionDetail>, Problem> {
     let workspace = access.require(Scope::Read)?;
     let execution = find(&app, workspace, id).await?;
-    detail(&app, execution).await.map(Json)
+    detail(&app, execution, access.require(Scope::Write).is_ok())
+        .await
+        .map(Json)
 }
 
 /// The execution, if it is one of the workspace.
@@ -116,11 +118,15 @@ pub async fn find(
     found.ok_or_else(|| Problem::not_found("execution"))
 }
 
-/// An execution with its steps.
-pub async fn detail(app: &SharedApp, execution: Execution) -> Result<ExecutionDetail, Problem> {
+/// An execution with its steps, as somebody sees it who may change things (`writes`) or not.
+pub async fn detail(
+    app: &SharedApp,
+    execution: Execution,
+    writes: bool,
+) -> Result<ExecutionDetail, Problem> {
     let steps = app.store().steps(execution.workspace, execution.id).await?;
     // What cannot be found out is not shown: the rest is worth seeing all the more then.
     let running = app.engine.running(&execution, &steps).await;
     let running = running.unwrap_or_default();
-    Ok(ExecutionDetail::new(app, execution, steps, running))
+    Ok(ExecutionDetail::new(app, execution, steps, running, writes))
 }

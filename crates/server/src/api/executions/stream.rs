@@ -109,6 +109,7 @@ pub(super) async fn stream(
         waiting: VecDeque::new(),
         look_at: Instant::now(),
         over: false,
+        writes: access.require(Scope::Write).is_ok(),
         _place: place,
     };
     let listener = sse::Listener { headers, workspace };
@@ -133,6 +134,8 @@ struct Follower {
     state: Option<ExecutionState>,
     /// What is to be told next.
     waiting: VecDeque<Event>,
+    /// Whether whoever follows may change things.
+    writes: bool,
     /// When the disk is asked again.
     look_at: Instant,
     /// Whether nothing follows what waits.
@@ -233,7 +236,7 @@ impl Follower {
                 .push_back(sse::event("state", &StateEvent { state }));
         }
         if ended {
-            let detail = ExecutionDetail::new(&self.app, execution, steps, Vec::new());
+            let detail = ExecutionDetail::new(&self.app, execution, steps, Vec::new(), self.writes);
             self.waiting.push_back(sse::event("end", &detail));
             self.over = true;
         }
@@ -242,7 +245,11 @@ impl Follower {
 
     fn step(&self, execution: &Execution, step: Step) -> Event {
         let number = step.number.to_string();
-        sse::event("step", &StepView::new(&self.app, execution, step)).id(number)
+        sse::event(
+            "step",
+            &StepView::new(&self.app, execution, step, self.writes),
+        )
+        .id(number)
     }
 }
 

@@ -160,12 +160,13 @@ impl ExecutionDetail {
         mut execution: Execution,
         steps: Vec<Step>,
         running: Vec<Running>,
+        writes: bool,
     ) -> Self {
         let input = value(&std::mem::take(&mut execution.input));
         let result = execution.result.take().as_ref().map(value);
         let timeline = steps
             .into_iter()
-            .map(|step| StepView::new(app, &execution, step))
+            .map(|step| StepView::new(app, &execution, step, writes))
             .collect();
         Self {
             execution: execution.into(),
@@ -251,9 +252,11 @@ pub struct StepView {
 }
 
 impl StepView {
-    /// Shows a step of an execution.
-    pub fn new(app: &SharedApp, execution: &Execution, step: Step) -> Self {
-        let callback_url = waits_for(&step, "callback").then(|| {
+    /// Shows a step of an execution; where its callback is to be posted only to whoever may
+    /// change things: knowing it is enough to answer.
+    pub fn new(app: &SharedApp, execution: &Execution, step: Step, writes: bool) -> Self {
+        let shown = writes && waits_for(&step, "callback");
+        let callback_url = shown.then(|| {
             app.callbacks
                 .url(execution.workspace, execution.id, &step.key.node)
         });

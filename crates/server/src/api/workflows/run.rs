@@ -107,7 +107,7 @@ pub(super) async fn run(
         StatusCode::ACCEPTED
     };
     let location = format!("/api/v1/executions/{id}");
-    let detail = executions::detail(&app, execution).await?;
+    let detail = executions::detail(&app, execution, true).await?;
     Ok((status, [(header::LOCATION, location)], Json(detail)).into_response())
 }
 
