@@ -34,7 +34,7 @@ use harness::{
 /// What each answer must be.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 /// Streams: their answers never end.
-const STREAMS: &str = "/(stream|listen)$";
+const STREAMS: &str = "/(stream|listen)$|/executions/[^/]+/events$";
 /// What a refused publisher may be told although it is a 5xx: 508, that its events go in a loop.
 const LOOPS: &str =
     "[operations.checks.not_a_server_error]\nexpected-statuses = [\"2xx\", \"4xx\", 508]\n";
@@ -44,6 +44,14 @@ const PUBLISHING: [&str; 2] = ["publishEvent", "publishEvents"];
 const ACCESS: &str = "^/api/v1/(users|auth/(me|password))";
 /// Wrong passwords, and after a few of them 429 for whatever comes from that address.
 const LOGIN: &str = "/login$";
+/// What takes a signature, a handshake or a whole definition.
+const UNREACHED: [&str; 5] = [
+    "GET /webhooks/{source}",
+    "POST /api/v1/workflows",
+    "POST /api/workflows",
+    "POST /triggers/{id}",
+    "PUT /api/v1/workflows/{id}",
+];
 /// The owner of the servers that have one.
 const OWNER: (&str, &str) = ("owner@example.com", "correct horse battery staple");
 
@@ -89,13 +97,15 @@ async fn everything_but_access_answers_as_documented_in_local_mode() {
     };
     let program = Installation::start(&[]);
     let receiver = Receiver::ok().await;
-    let known = records(&Api::new(program.address()), &receiver).await;
+    let api = Api::new(program.address());
+    let mut known = records(&api, &receiver).await;
+    known.extend(workflows(&api).await);
     let area = Area {
         include: None,
         exclude: &[ACCESS, LOGIN],
         token: None,
         known,
-        unreached: &[],
+        unreached: &UNREACHED,
     };
     area.holds(&runtimes, program.address()).await;
 }
@@ -232,6 +242,7 @@ async fn records(api: &Api, receiver: &Receiver) -> Vec<Known> {
         Known::new(&["getDelivery", "retryDelivery"], "path.id", &deliveries),
         Known::new(&["getEvent"], "path.id", &events),
         Known::new(&["getReplay"], "path.id", &[id(&replay)]),
+        Known::new(&["startReplay"], "body.eventId", &events),
         Known::new(
             &["createApiKey"],
             "body.scopes[*]",
@@ -255,6 +266,129 @@ async fn records(api: &Api, receiver: &Receiver) -> Vec<Known> {
             &urls,
         ),
     ]
+}
+
+/// Workflows, what starts them and what was started: by their parameters.
+async fn workflows(api: &Api) -> Vec<Known> {
+    let made = |name: String, config: Value| async move {
+        let body = json!({"name": name, "config": config});
+        id(&api.post("/api/v1/workflows", &body).await.expect(201))
+    };
+    let mut any = Vec::new();
+    for number in 0..8 {
+        // In the loose dialect it takes whatever it is given.
+        any.push(
+            made(
+                format!("any{number}"),
+                json!({"description": "Ends at once."}),
+            )
+            .await,
+        );
+    }
+    let (kept, dropped) = any.split_at(4);
+    let waiting = made("waiting".to_owned(), waits()).await;
+    let failing = made("failing".to_owned(), fails()).await;
+    let start = |workflow: String| async move {
+        let path = format!("/api/v1/workflows/{workflow}/run");
+        let answer = api.post(&path, &json!({"inputs": {}, "wait": 1})).await;
+        id(&answer.json())
+    };
+    let (mut stopped, mut approved, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..4 {
+        stopped.push(start(waiting.clone()).await);
+        approved.push(start(waiting.clone()).await);
+        failed.push(start(failing.clone()).await);
+    }
+    let called = start(waiting.clone()).await;
+    let timeline = api.get(&format!("/api/v1/executions/{called}")).await;
+    let url = timeline["timeline"]
+        .as_array()
+        .and_then(|steps| steps.iter().find_map(|step| step["callbackUrl"].as_str()))
+        .expect("a node waits for a callback");
+    let parts: Vec<String> = url.rsplit('/').take(3).map(str::to_owned).collect();
+    let (mut sources, mut triggers) = (Vec::new(), Vec::new());
+    for number in 0..8 {
+        let preset = if number < 2 { "none" } else { "github" };
+        let body = json!({"name": format!("door{number}"), "preset": preset});
+        sources.push(id(&api.post("/api/v1/sources", &body).await.expect(201)));
+        let path = format!("/api/v1/workflows/{}/triggers", kept[0]);
+        triggers.push(id(&api.post(&path, &json!({})).await.expect(201)));
+    }
+    let body = json!({"workflow_name": "any0", "inputs": {}});
+    api.post("/webhooks/generic", &body).await.expect(200);
+    let receipts: Vec<_> = api.all("/api/v1/receipts").await.iter().map(id).collect();
+    let runs: Vec<String> = [stopped.clone(), failed.clone()].concat();
+    let names = ["any0", "any1"].map(str::to_owned);
+    let doors = ["door0", "door1"].map(str::to_owned);
+    vec![
+        Known::new(
+            &[
+                "getWorkflow",
+                "putWorkflow",
+                "runWorkflow",
+                "listTriggersOfWorkflow",
+                "createTrigger",
+                "listWorkflowVersions",
+                "getWorkflowVersion",
+            ],
+            "path.id",
+            kept,
+        ),
+        Known::new(&["deleteWorkflow"], "path.id", dropped),
+        Known::new(&["getWorkflowVersion"], "path.number", &["1".to_owned()]),
+        Known::new(&["getExecution"], "path.id", &runs),
+        Known::new(&["stopExecution"], "path.id", &stopped),
+        Known::new(&["approveExecution"], "path.id", &approved),
+        Known::new(&["retryExecution"], "path.id", &failed),
+        Known::new(&["answerCallback"], "path.signature", &parts[..1]),
+        Known::new(&["answerCallback"], "path.node", &parts[1..2]),
+        Known::new(&["answerCallback"], "path.execution", &parts[2..]),
+        Known::new(
+            &["getSource", "updateSource", "rotateSourceSecret"],
+            "path.id",
+            &sources[2..5],
+        ),
+        Known::new(&["deleteSource"], "path.id", &sources[5..]),
+        Known::new(&["receiveSource"], "path.source", &doors),
+        Known::new(
+            &["getTrigger", "updateTrigger", "rotateTriggerKey"],
+            "path.id",
+            &triggers[..4],
+        ),
+        Known::new(&["deleteTrigger"], "path.id", &triggers[4..]),
+        Known::new(&["getReceipt", "replayReceipt"], "path.id", &receipts),
+        Known::new(&["receiveWebhook"], "body.workflowId", &names),
+        Known::new(&["receiveGeneric"], "body.workflow_name", &names),
+    ]
+}
+
+/// A workflow that waits for a person and for a callback.
+fn waits() -> Value {
+    json!({
+        "schema_version": "1.0",
+        "flow": {"name": "waiting"},
+        "state": {"fields": {"x": {"type": "int"}}},
+        "nodes": [
+            {"id": "ask", "kind": "wait", "approval": "Go on?"},
+            {"id": "call", "kind": "wait", "callback": true},
+        ],
+        "edges": [
+            {"from": "START", "to": ["ask", "call"]},
+            {"from": "ask", "to": "END"},
+            {"from": "call", "to": "END"},
+        ],
+    })
+}
+
+/// A workflow that fails.
+fn fails() -> Value {
+    json!({
+        "schema_version": "1.0",
+        "flow": {"name": "failing"},
+        "state": {"fields": {"x": {"type": "int"}}},
+        "nodes": [{"id": "fail", "kind": "transform", "jq": "error(\"no\")", "outputs": ["x"]}],
+        "edges": [{"from": "START", "to": "fail"}, {"from": "fail", "to": "END"}],
+    })
 }
 
 impl Area<'_> {
@@ -341,7 +475,9 @@ impl Area<'_> {
             .iter()
             .any(|at| path.starts_with(at));
         let is_login = path.ends_with("/login");
-        let is_stream = path.ends_with("/stream") || path.ends_with("/listen");
+        let is_stream = path.ends_with("/stream")
+            || path.ends_with("/listen")
+            || path.ends_with("/executions/{id}/events");
         match self.include {
             Some(ACCESS) => is_access,
             Some(_) => is_login,

@@ -106,6 +106,15 @@ async fn what_does_not_fit_is_refused_before_anything_is_stored() {
 }
 
 #[tokio::test]
+async fn a_workflow_without_nodes_ends_at_once() {
+    let rig = Rig::new().await;
+    let workflow = rig.workflow("name: nothing\n").await;
+    let ended = rig.run(workflow, json!({})).await;
+    assert_eq!(ended.state, ExecutionState::Completed, "{:?}", ended.error);
+    assert_eq!(rig.count("workflow.completed"), 1);
+}
+
+#[tokio::test]
 async fn branches_meet_after_a_wait_and_a_restart_in_between_repeats_nothing() {
     let rig = Rig::new().await;
     let workflow = rig.workflow(FORKED).await;

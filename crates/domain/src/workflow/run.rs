@@ -181,6 +181,8 @@ impl Run {
         };
         let program = Arc::clone(&run.program);
         run.leave(None, program.first(), &mut Vec::new());
+        // START may lead to the end at once.
+        run.end_if_done();
         run
     }
 

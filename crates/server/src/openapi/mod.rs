@@ -158,6 +158,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         path.starts_with("/webhooks/") || path.starts_with("/triggers/"),
         &[400, 401, 403, 404, 408, 413, 422, 429, 507],
     );
+    // A callback works once.
+    add(path.starts_with("/callbacks/"), &[409, 507]);
     add(!is_open, &[401, 404]);
     add(has("path"), &[404]);
     add(has("query") || is_post, &[422]);
