@@ -34,7 +34,7 @@ pub fn build(
     local_mode: bool,
 ) -> Executions {
     let base = public_url(config, address);
-    let callbacks = Arc::new(CallbackUrls::new(base.clone(), pipeline.sealing()));
+    let callbacks = Arc::new(CallbackUrls::new(base, pipeline.sealing()));
     let egress = pipeline.egress().clone();
     let models = models::Settings {
         offline: config.offline || config.models.offline,
@@ -50,7 +50,6 @@ pub fn build(
         offline: config.offline || config.models.offline,
         runs: config.node.role != NodeRole::Api,
         retention: config.retention,
-        public_url: base.as_str().trim_end_matches('/').to_owned(),
         ..Settings::default()
     };
     let engine = Engine::new(Parts {

@@ -68,8 +68,6 @@ pub struct Settings {
     pub runs: bool,
     /// How long finished executions are kept.
     pub retention: Duration,
-    /// Where this server can be reached, for callback URLs, without a slash at its end.
-    pub public_url: String,
 }
 
 impl Default for Settings {
@@ -82,7 +80,6 @@ impl Default for Settings {
             offline: false,
             runs: true,
             retention: Duration::from_hours(720),
-            public_url: String::new(),
         }
     }
 }

@@ -506,7 +506,6 @@ impl Run {
             iteration,
             results: vec![None; items.len()],
             all: items,
-            begun: 0,
             collect: collect.to_owned(),
         };
         self.maps.insert(node, run);

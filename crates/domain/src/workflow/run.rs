@@ -87,7 +87,6 @@ pub(super) struct Items {
     pub(super) iteration: u32,
     pub(super) all: Vec<Value>,
     pub(super) results: Vec<Option<Value>>,
-    pub(super) begun: usize,
     pub(super) collect: String,
 }
 
@@ -401,10 +400,8 @@ impl Run {
 
     /// Takes the tokens that a run of a node uses up.
     pub(super) fn begin_node(&mut self, node: NodeIndex, key: &StepKey) {
+        // An item has no token of its own.
         if key.item.is_some() {
-            if let Some(items) = self.maps.get_mut(&node) {
-                items.begun += 1;
-            }
             return;
         }
         if !self.is_join(node) {

@@ -13,7 +13,7 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, Seen, idempotency_key, plain::object};
+use super::{Failure, Outcome, Seen, idempotency_key};
 use crate::Shared;
 
 /// The largest answer that is read, in bytes.
@@ -125,7 +125,7 @@ fn answered(exchange: &Exchange, node: &HttpNode) -> Result<Outcome, Box<Failure
     let body = serde_json::from_slice(&exchange.body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&exchange.body).into_owned()));
     Ok(Outcome::Completed {
-        output: object([("status", json!(status)), ("body", body)]),
+        output: json!({ "status": status, "body": body }),
         usage: domain::execution::Usage::default(),
         detail: Some(detail),
         emits: Vec::new(),

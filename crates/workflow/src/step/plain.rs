@@ -228,12 +228,3 @@ pub(super) fn wait(
         child: None,
     })
 }
-
-/// A JSON object out of pairs.
-pub(super) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-    let fields: Map<String, Value> = pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    Value::Object(fields)
-}
